@@ -1,0 +1,1 @@
+"""Configurations of accelerators: one YAML file per chip, and the technology tables."""

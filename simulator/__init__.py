@@ -1,0 +1,29 @@
+"""Skipper: a cycle-level simulator of accelerators that skip work.
+
+>>> from simulator import load_trace, load_arch, simulate
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.arch import load_arch
+    from simulator.simulate import simulate
+    from simulator.trace import load_trace
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_arch", "load_trace", "simulate"]
+
+_HOMES = {"load_arch": "simulator.arch", "load_trace": "simulator.trace", "simulate": "simulator.simulate"}
+
+# In a checkout the data folders stand beside the package; installed, they lie inside it.
+if not (Path(__file__).parent / "arch_configs").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public functions only when they are asked for: start-up stays short."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""``python -m simulator`` is the command ``skipper``."""
+
+from simulator.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Shipped traces, each made by a recipe in workloads."""

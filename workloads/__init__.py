@@ -1,0 +1,1 @@
+"""Workloads: recipes that train and extract small real models."""
