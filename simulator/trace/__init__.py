@@ -1,0 +1,24 @@
+"""Traces: what is computed (operators) on what is known of the data (tensors), and their file."""
+
+from simulator.trace.file import list_traces, load_trace, save_trace
+from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
+from simulator.trace.tensor import DensityTensor, MaskTensor, Tensor, ValueTensor, quantise
+from simulator.trace.trace import Trace
+
+__all__ = [
+    "OPERATORS",
+    "Conv2d",
+    "DensityTensor",
+    "Linear",
+    "MaskTensor",
+    "MatMul",
+    "Operator",
+    "Tensor",
+    "Trace",
+    "ValueTensor",
+    "list_traces",
+    "load_trace",
+    "quantise",
+    "register",
+    "save_trace",
+]
