@@ -7,9 +7,11 @@ from simulator.compress.hybrid import (
     decomposed_weights,
     fold_scales,
     hybrid_quantise,
+    real_values,
     ternary_weights,
 )
 from simulator.compress.prune import keep_largest, prune
+from simulator.compress.size import weight_bits
 from simulator.compress.ternary import least_squares_scale, ternarise
 
 __all__ = [
@@ -24,9 +26,11 @@ __all__ = [
     "keep_largest",
     "least_squares_scale",
     "prune",
+    "real_values",
     "recompose",
     "run_length_bits",
     "ternarise",
     "ternary_weights",
     "two_level_bits",
+    "weight_bits",
 ]

@@ -108,9 +108,7 @@ def run_length_bits(mask: Mask, value_bits: int, run_bits: int = 4) -> Bits:
 
 
 def stored_bits(value_bits: int) -> int:
-    """Return what run-length coding spends on a value: two bits on a sign, so that a placeholder reads
-    zero.
-    """
+    """Return what run-length coding spends on a value: 2 bits on a sign, since placeholders read zero."""
     return max(value_bits, 2)
 
 

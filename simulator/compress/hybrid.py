@@ -22,7 +22,14 @@ from simulator.compress.ternary import ternarise
 from simulator.errors import InputError
 from simulator.trace import Conv2d, Linear, Operator, Tensor, Trace, ValueTensor, quantise
 
-__all__ = ["decompose_conv", "decomposed_weights", "fold_scales", "hybrid_quantise", "ternary_weights"]
+__all__ = [
+    "decompose_conv",
+    "decomposed_weights",
+    "fold_scales",
+    "hybrid_quantise",
+    "real_values",
+    "ternary_weights",
+]
 
 Floats = NDArray[np.floating]
 
@@ -101,7 +108,7 @@ def decompose_conv(operator: Conv2d, bases: int = 6, rule: str = "twn") -> Conv2
     """
     if operator.weight is None:
         raise InputError(f"operator '{operator.name}': the weight is decomposed already")
-    basis, coefficients = decomposed_weights(_real_values(operator, operator.weight), bases, rule)
+    basis, coefficients = decomposed_weights(_real_weight(operator, operator.weight), bases, rule)
     return replace(operator, weight=None, basis=basis, coefficients=coefficients)
 
 
@@ -125,11 +132,11 @@ def hybrid_quantise(trace: Trace, bases: int = 6, rule: str = "twn", least_chann
 
     def compressed(operator: Operator) -> Operator:
         if isinstance(operator, Linear):
-            return replace(operator, weight=ternary_weights(_real_values(operator, operator.weight), rule))
+            return replace(operator, weight=ternary_weights(_real_weight(operator, operator.weight), rule))
         if not isinstance(operator, Conv2d) or operator.weight is None or operator.groups > 1:
             return operator
         if operator.kernel_size == (1, 1):
-            return replace(operator, weight=ternary_weights(_real_values(operator, operator.weight), rule))
+            return replace(operator, weight=ternary_weights(_real_weight(operator, operator.weight), rule))
         if operator.in_channels >= least_channels and np.prod(operator.kernel_size) >= bases:
             return decompose_conv(operator, bases, rule)
         return operator
@@ -140,11 +147,16 @@ def hybrid_quantise(trace: Trace, bases: int = 6, rule: str = "twn", least_chann
     )
 
 
-def _real_values(operator: Operator, weight: Tensor) -> Floats:
-    values = weight.values()
-    if values is None or not isinstance(weight, ValueTensor):
+def real_values(tensor: ValueTensor) -> NDArray[np.float64]:
+    """Return integers times their scale, in the shape of the tensor."""
+    values = tensor.values()
+    return np.asarray(values * np.reshape(tensor.scale, (-1, *[1] * (values.ndim - 1))), dtype=np.float64)
+
+
+def _real_weight(operator: Operator, weight: Tensor) -> NDArray[np.float64]:
+    if not isinstance(weight, ValueTensor):
         raise InputError(
             f"operator '{operator.name}': a weight can be compressed where its values are known, "
             f"here only its {weight.kind} is"
         )
-    return np.asarray(values * np.reshape(weight.scale, (-1, *[1] * (values.ndim - 1))), dtype=np.float64)
+    return real_values(weight)
