@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulator.arch import load_arch
-    from simulator.simulate import simulate
+    from simulator.accelerators import load_arch
+    from simulator.simulation import simulate
     from simulator.trace import load_trace
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_arch", "load_trace", "simulate"]
 
-_HOMES = {"load_arch": "simulator.arch", "load_trace": "simulator.trace", "simulate": "simulator.simulate"}
+_HOMES = {"load_arch": "simulator.accelerators", "load_trace": "simulator.trace", "simulate": "simulator.simulation"}
 
 # In a checkout the data folders stand beside the package; installed, they lie inside it.
 if not (Path(__file__).parent / "arch_configs").is_dir():

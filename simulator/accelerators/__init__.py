@@ -1,0 +1,91 @@
+"""Accelerators: whole chips, one module each. A module that defines ``Chip`` is registered by being here."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.arch import Arch, Part, read_config, validate
+from simulator.errors import InputError, nearest
+from simulator.hardware.dram import Channel
+from simulator.program import Program
+from simulator.trace import Operator
+
+
+class AnyChip(Protocol):
+    """What the simulator needs of any chip's configuration."""
+
+    @property
+    def clock(self) -> int:
+        """Core clock in hertz."""
+
+    @property
+    def technology(self) -> str:
+        """Technology table."""
+
+    @property
+    def dram(self) -> Channel:
+        """The memory channel."""
+
+
+class AnyMatch(Protocol):
+    """What the simulator needs of any match."""
+
+    @property
+    def output(self) -> NDArray[np.int64] | None:
+        """The operator's output as the chip's own loops computed it, or None."""
+
+
+class Accelerator(Protocol):
+    """The interface of a chip's module: pure functions from an operator to its Program."""
+
+    Chip: type[Part]
+
+    def geometry(self, operator: Operator, chip: Any) -> Hashable:
+        """Return all that matching depends on beside the operator."""
+
+    def match(self, operator: Operator, geometry: Any, check: bool) -> Any:
+        """Walk the operator's data once."""
+
+    def tile(self, operator: Operator, match: Any, chip: Any) -> Program:
+        """Cut the match into tiles."""
+
+
+def list_accelerators() -> tuple[str, ...]:
+    """Return the names of all accelerators."""
+    return tuple(m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
+
+
+@cache
+def accelerator(name: str) -> Accelerator:
+    """Return an accelerator's module.
+
+    Raises:
+        InputError: there is none of that name.
+
+    """
+    if name not in list_accelerators():
+        raise InputError(f"'{name}' is no accelerator{nearest(name, list_accelerators())}")
+    return cast(Accelerator, import_module(f"{__name__}.{name}"))
+
+
+def load_arch(name_or_path: str | Path, settings: Mapping[str, str] | None = None) -> Arch[Any]:
+    """Load a configuration by name or file, with parameters set by dotted key (``{"array.blocks": "16"}``).
+
+    Raises:
+        InputError: see ``simulator.arch.read_config`` and ``validate``.
+
+    """
+    config = read_config(name_or_path)
+    if config.accelerator not in list_accelerators():
+        raise InputError(
+            f"{config.origin}: key 'accelerator' names '{config.accelerator}'{nearest(config.accelerator, list_accelerators())}"
+        )
+    return validate(config.overridden(settings or {}), accelerator(config.accelerator).Chip)

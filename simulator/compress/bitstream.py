@@ -23,9 +23,9 @@ Stream = NDArray[np.uint8]
 class Bitstream(NamedTuple):
     """A coding's two directions.
 
-    ``encode(row, value_bits)`` turns integers (n,) into bits (0 and 1, uint8); ``decode(bits, length,
-    value_bits)`` gives the integers back. Values are two's complement, or signs (±1) where ``value_bits`` is
-    1.
+    ``encode(row, value_bits)`` turns integers (n,) into bits (0 and 1, uint8) and
+    ``decode(bits, length, value_bits)`` gives the integers back. Values are two's complement, or signs (±1)
+    where ``value_bits`` is 1.
     """
 
     encode: Callable[..., Stream]

@@ -88,7 +88,7 @@ def run_length_bits(mask: Mask, value_bits: int, run_bits: int = 4) -> Bits:
     Raises:
         InputError: the mask is not boolean or has no axis, or a width is out of range.
 
-    Source: SCNN (ISCA 2017), §4, 4-bit runs of at most 15 zeros; Eyeriss (JSSC 2017), §V-B, 5-bit runs.
+    Source: SCNN (ISCA 2017), 4-bit runs of at most 15 zeros; Eyeriss (JSSC 2017), 5-bit runs.
 
     """
     _check(mask, value_bits=value_bits, run_bits=run_bits)

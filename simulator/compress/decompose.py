@@ -1,6 +1,6 @@
 """Kernel decomposition: every 2-D kernel of a layer as a mix of a few shared basis kernels.
 
-PENNI (Li et al., ICML 2020, §3) and ESCALATE (Li et al., MICRO 2021) write ``W[k,c] = Σ_m Ce[k,c,m] · B[m]``.
+PENNI (Li et al., ICML 2020) and ESCALATE (Li et al., MICRO 2021) write ``W[k,c] = Σ_m Ce[k,c,m] · B[m]``.
 The basis kernels are the leading right singular vectors of the ``K·C`` kernels seen as vectors of ``R·S``
 numbers. The decomposition is *not* centred: PENNI's code drops the mean, since a layer has no place to add it
 back.
@@ -21,8 +21,7 @@ Floats = NDArray[np.floating]
 
 
 def decompose(weight: Floats, bases: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Split kernels into shared basis kernels and coefficients, by singular value decomposition without
-    centring.
+    """Split kernels into shared basis kernels and coefficients, by SVD without centring.
 
     The basis kernels are orthonormal and stand in the order of the energy they capture; the largest entry of
     each is positive (the first of equals), so that the result does not depend on the signs a library happens
@@ -39,7 +38,7 @@ def decompose(weight: Floats, bases: int) -> tuple[NDArray[np.float64], NDArray[
     Raises:
         InputError: the weight is not a finite (K, C, R, S) array, or M lies outside 1 … R·S.
 
-    Source: PENNI, §3.1 (kernel decomposition); ``decomConv.py`` of its code for the missing mean.
+    Source: PENNI, kernel decomposition, and its code for the missing mean.
 
     """
     kernels = _kernels(weight)

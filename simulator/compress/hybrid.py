@@ -1,12 +1,10 @@
-"""ESCALATE's hybrid quantisation: 8-bit basis kernels, ternary coefficients, ternary 1×1 and fully connected
-weights.
+"""ESCALATE's hybrid quantisation: an 8-bit basis, ternary coefficients, ternary 1×1 and linear weights.
 
 The scale of a ternary code is free wherever it can hide in a number that the chip multiplies anyway, so:
 
 - decomposed kernels: one scale per basis kernel m, folded into ``B[m]`` before its quantisation to 8 bits.
-The basis
-  has one scale for all m, the coefficients have the scale 1; hence the integers recompose by themselves,
-  ``W[k,c] = Σ_m Ce[k,c,m] · B[m]``, and the weight is that times the basis' scale;
+  The basis has one scale for all m, the coefficients have the scale 1; hence the integers recompose by
+  themselves, ``W[k,c] = Σ_m Ce[k,c,m] · B[m]``, and the weight is that times the basis' scale;
 - ternary weights: one scale per output channel, which goes with the batch norm or the bias that follows.
 """
 

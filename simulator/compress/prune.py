@@ -27,7 +27,7 @@ def keep_largest(x: NDArray[np.number], density: float, axis: int | None = None)
     Raises:
         InputError: the density lies outside 0 … 1, the axis does not exist or ``x`` is not finite.
 
-    Source: Han et al., NeurIPS 2015, §3; PENNI (ICML 2020), §3.3, prunes coefficients this way.
+    Source: Han et al., NeurIPS 2015, §3; PENNI (ICML 2020) prunes coefficients this way.
 
     """
     if not 0.0 <= density <= 1.0:
@@ -35,10 +35,10 @@ def keep_largest(x: NDArray[np.number], density: float, axis: int | None = None)
     if not np.isfinite(x).all():
         raise InputError("numbers to prune must be finite; these hold NaN or infinity")
     if axis is None:
-        return _largest_of_rows(np.abs(x).reshape(1, -1), density).reshape(x.shape)
+        return _largest_of_rows(_magnitude(x).reshape(1, -1), density).reshape(x.shape)
     if not -x.ndim <= axis < x.ndim:
         raise InputError(f"axis {axis} does not exist in an array of shape {x.shape}")
-    front = np.moveaxis(np.abs(x), axis, 0)
+    front = np.moveaxis(_magnitude(x), axis, 0)
     kept = _largest_of_rows(front.reshape(front.shape[0], -1), density)
     return np.ascontiguousarray(np.moveaxis(kept.reshape(front.shape), 0, axis))
 
@@ -46,6 +46,11 @@ def keep_largest(x: NDArray[np.number], density: float, axis: int | None = None)
 def prune(x: NDArray[np.number], density: float, axis: int | None = None) -> NDArray[np.number]:
     """Return ``x`` with all but its largest magnitudes set to zero; see :func:`keep_largest`."""
     return np.where(keep_largest(x, density, axis), x, x.dtype.type(0))
+
+
+def _magnitude(x: NDArray[np.number]) -> NDArray[np.number]:
+    """Return |x|, in an integer type in which −128 of eight bits has one."""
+    return np.abs(x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else x)
 
 
 def _largest_of_rows(magnitude: NDArray[np.number], density: float) -> NDArray[np.bool_]:

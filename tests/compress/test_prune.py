@@ -41,6 +41,10 @@ def test_prune_zeroes_the_rest_and_keeps_the_type():
     assert (prune(x, 1.0) == x).all()
 
 
+def test_the_most_negative_integer_is_the_largest_magnitude():
+    assert prune(np.array([-128, 127], dtype=np.int8), 0.5).tolist() == [-128, 0]
+
+
 @pytest.mark.parametrize(
     ("x", "density", "axis", "sentence"),
     [

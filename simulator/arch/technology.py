@@ -1,0 +1,111 @@
+"""Technology tables: the energy of one action of each kind, with its source."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from simulator.errors import InputError, nearest
+
+COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "source", "note")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a table."""
+
+    size: int
+    """Bytes of the memory; 0 for logic."""
+    width: int
+    """Bits per access; 0 for logic."""
+    energy_pj: float
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Technology:
+    """Energies of a technology node."""
+
+    name: str
+    origin: str
+    entries: Mapping[str, tuple[Entry, ...]]
+    """Rows by kind, by ascending size."""
+
+    def energy(self, kind: str, size: int = 0, width: int = 0) -> float:
+        """Return picojoules of one action.
+
+        Memories are interpolated between the rows of their kind: log-log in size, in proportion to width; beyond the
+        rows the outermost slope goes on.
+
+        Raises:
+            InputError: the table has no row of that kind.
+
+        """
+        if kind not in self.entries:
+            raise InputError(f"{self.origin}: no energy for '{kind}'{nearest(kind, self.entries)}")
+        rows = self.entries[kind]
+        if size == 0:
+            return rows[0].energy_pj
+        per_bit = [row.energy_pj / row.width for row in rows]
+        if len(rows) == 1:
+            return per_bit[0] * width
+        x, y = np.log([row.size for row in rows]), np.log(per_bit)
+        i = int(np.clip(np.searchsorted(x, math.log(size)), 1, len(rows) - 1))
+        slope = (y[i] - y[i - 1]) / (x[i] - x[i - 1])
+        return float(np.exp(y[i - 1] + slope * (math.log(size) - x[i - 1]))) * width
+
+
+def list_technologies() -> tuple[str, ...]:
+    """Return the names of the shipped tables."""
+    folder = files("simulator.arch_configs").joinpath("technology")
+    return tuple(sorted(f.name.removesuffix(".csv") for f in folder.iterdir() if f.name.endswith(".csv")))
+
+
+def load_technology(name_or_path: str | Path) -> Technology:
+    """Read a shipped table by name, or a CSV file.
+
+    Raises:
+        InputError: no such table, wrong columns, or a number that is none or negative.
+
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".csv":
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise InputError(f"{path}: cannot read the technology table: {reason}") from None
+        return parse_technology(text, path.stem, str(path))
+    known = list_technologies()
+    if str(name_or_path) not in known:
+        raise InputError(f"{name_or_path}: no such technology{nearest(str(name_or_path), known)}, or a .csv file")
+    table = files("simulator.arch_configs").joinpath("technology", f"{name_or_path}.csv")
+    return parse_technology(table.read_text("utf-8"), str(name_or_path), f"technology/{name_or_path}.csv")
+
+
+def parse_technology(text: str, name: str, origin: str) -> Technology:
+    """Read a table from CSV text; see ``load_technology``."""
+    reader = csv.DictReader(io.StringIO(text))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise InputError(f"{origin}: expected the columns {', '.join(COLUMNS)}, not {', '.join(reader.fieldnames or ())}")
+    entries: dict[str, list[Entry]] = {}
+    for row in reader:
+        where = f"{origin}, line {reader.line_num}"
+        try:
+            size, width, energy = int(row["size_bytes"]), int(row["width_bits"]), float(row["energy_pj"])
+        except (TypeError, ValueError):
+            raise InputError(f"{where}: expected numbers in size_bytes, width_bits and energy_pj") from None
+        if size < 0 or width < 0 or (size and not width) or not (0 <= energy < math.inf) or (size and energy == 0):
+            raise InputError(f"{where}: expected a finite energy_pj and sizes, none negative")
+        if not row["source"]:
+            raise InputError(f"{where}: '{row['kind']}' names no source")
+        entries.setdefault(row["kind"], []).append(Entry(size, width, energy, row["source"], row["note"] or ""))
+    return Technology(name, origin, {kind: tuple(sorted(rows, key=lambda r: r.size)) for kind, rows in entries.items()})

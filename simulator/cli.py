@@ -1,0 +1,186 @@
+"""The command ``skipper``: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simulator import __version__
+from simulator.errors import InputError, LawViolation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from simulator.results.result import Result
+
+
+class Group(click.Group):
+    """Commands that end in one sentence and status 2 where the input is unusable, and never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command chosen."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"skipper: {error}", err=True)
+            ctx.exit(2)
+        except LawViolation as error:
+            click.echo(f"skipper: the simulator breaks one of its laws, which is a defect: {error}", err=True)
+            ctx.exit(1)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="skipper")
+def main() -> None:
+    """Skipper: a cycle-level simulator of accelerators that skip work.
+
+    A trace of the work and a configuration of the chip go in; cycles, energy and bandwidth come out, and the
+    reasons for them.
+    """
+
+
+@main.command()
+@click.argument("arch")
+@click.argument("trace")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE if not given.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
+@click.option("--check", is_flag=True, help="Compute real values, too, and compare them with plain NumPy, exactly.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@click.option("--timeline", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev to this file.")
+@click.option("--force", is_flag=True, help="Replace what the output folder holds.")
+def run(
+    arch: str,
+    trace: str,
+    out: Path | None,
+    settings: tuple[str, ...],
+    check: bool,
+    as_json: bool,
+    timeline: Path | None,
+    force: bool,
+) -> None:
+    """Simulate TRACE (a file, or the name of a shipped one) on ARCH (a name, or a YAML file)."""
+    from simulator.accelerators import load_arch
+    from simulator.results.folder import require_free, write_file, write_run
+    from simulator.simulation import simulate
+    from simulator.trace import load_trace
+
+    machine = load_arch(arch, _pairs(settings))
+    work = load_trace(trace)
+    folder = out or Path("runs") / f"{machine.name}-{work.name}"
+    digests = {"trace": work.digest, "config": machine.digest, "version": __version__}
+    require_free(folder, digests, force)
+    with _progress(len(work.operators)) as advance:
+        result = simulate(work, machine, check, advance)
+    write_run(result, folder, force)
+    if timeline is not None:
+        from simulator.results.perfetto import write_perfetto
+
+        write_file(timeline, lambda path: write_perfetto(result, path))
+    if as_json:
+        click.echo(json.dumps(result.summary, indent=2))
+    else:
+        from simulator.results.text import print_result
+
+        print_result(result, _console(), folder)
+    if result.verified is False:
+        raise LawViolation("values computed by the chip's loops differ from plain NumPy; see 'verified' in operators.parquet")
+
+
+@main.command()
+@click.argument("arch")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
+def show(arch: str, settings: tuple[str, ...]) -> None:
+    """Show every parameter of ARCH and where it comes from."""
+    from simulator.accelerators import load_arch
+    from simulator.results.text import print_arch
+
+    print_arch(load_arch(arch, _pairs(settings)), _console())
+
+
+@main.command("list")
+def list_all() -> None:
+    """List the architectures, traces and technologies that come with Skipper."""
+    from simulator.arch import list_configs, list_technologies
+    from simulator.trace import list_traces
+
+    for title, names in (
+        ("architectures", list_configs()),
+        ("traces", list_traces()),
+        ("technologies", list_technologies()),
+    ):
+        click.echo(f"{title}:")
+        for name in names:
+            click.echo(f"  {name}")
+
+
+@main.command()
+@click.argument("trace")
+def inspect(trace: str) -> None:
+    """Show the operators of TRACE: shapes, work, what is known of each tensor, and its density."""
+    from simulator.results.text import print_trace
+    from simulator.trace import load_trace
+
+    print_trace(load_trace(trace), _console())
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--technology", required=True, help="Name of a shipped table, or a CSV file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def price(folder: Path, technology: str, as_json: bool) -> None:
+    """Price a finished RUN (its folder) with another technology table, without simulating again."""
+    from simulator.arch import load_technology
+    from simulator.results.pricing import reprice
+    from simulator.results.text import print_energy
+
+    table = load_technology(technology)
+    energy = reprice(folder, table)
+    if as_json:
+        click.echo(json.dumps({"technology": table.name, "energy_pj": sum(energy.values()), "energy_by_component_pj": energy}))
+    else:
+        print_energy(energy, table.name, _console())
+
+
+def _pairs(settings: tuple[str, ...]) -> Mapping[str, str]:
+    pairs = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, such as array.blocks=16")
+        pairs[key] = value
+    return pairs
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A table in a file or a pipe keeps its width; on a terminal it fits the window.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+class _progress:  # noqa: N801 - reads as a verb where it is used
+    """Show the operator at work on standard error, where that is a terminal."""
+
+    def __init__(self, total: int):
+        self.total, self.done = total, 0
+
+    def __enter__(self) -> _progress:
+        self.visible = sys.stderr.isatty()
+        return self
+
+    def __call__(self, operator: Any) -> None:
+        self.done += 1
+        if self.visible:
+            click.echo(f"\r\x1b[2K[{self.done}/{self.total}] {operator.name}", nl=False, err=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.visible:
+            click.echo("\r\x1b[2K", nl=False, err=True)

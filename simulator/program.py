@@ -1,0 +1,105 @@
+"""The Program: one row per tile. It is all that accelerators and engine share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+STATES = ("busy", "starved", "blocked", "imbalance", "fill_drain", "idle")
+"""What a unit is doing in a cycle: working; waiting for input; waiting for room; waiting for a sibling; waiting
+while a pipeline fills or drains; not used by the operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What the instances of a kind of unit do while the stage they belong to works on a tile."""
+
+    instances: int
+    """How many there are on the chip."""
+    states: Counts
+    """Shape (tiles, len(STATES)): unit-cycles; each row sums to instances × the stage's cycles."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A step that every tile passes, one tile at a time, in order."""
+
+    name: str
+    cycles: Counts
+    """Shape (tiles,): cycles that the stage is held by each tile; 0 where the tile has nothing to do here."""
+    units: Mapping[str, Unit]
+    """The units inside, by name; names are unique in a Program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Bytes that cross the DRAM channel for one tensor."""
+
+    name: str
+    size: Counts
+    """Shape (tiles,): bytes for each tile, whole bursts; 0 where what is needed is on chip already."""
+    compulsory: int
+    """The tensor as stored, once: no run can move less."""
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """How often a component did something, and what a technology table calls it."""
+
+    component: str
+    name: str
+    kind: str
+    """Row of the technology table."""
+    count: Counts
+    """Shape (tiles,)."""
+    size: int = 0
+    """Bytes of the memory accessed; 0 for logic."""
+    width: int = 0
+    """Bits per access; 0 for logic."""
+    own_pj: float | None = None
+    """Energy of one such action where the part itself says it (DRAM); no technology table is asked then."""
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates, an addition of the channel accumulation counting as one."""
+
+    dense: int
+    """Of the operator as a dense one, undecomposed."""
+    effectual: int
+    """That the data require in the form in which the chip computes: no factor is zero, no result unused."""
+    performed: int
+    """That the chip executed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What one operator asks of the chip, tile by tile.
+
+    A tile is loaded (``reads``), passes the ``stages`` in order, and is stored (``writes``). ``depth`` tiles are on the
+    chip at once: a tile's load may begin when the tile ``depth`` before it has left the last stage.
+    """
+
+    operator: str
+    mapping: str
+    """The way in which the operator runs on the chip, in a word."""
+    stages: tuple[Stage, ...]
+    reads: tuple[Stream, ...]
+    writes: tuple[Stream, ...]
+    depth: int
+    actions: tuple[Action, ...]
+    macs: Macs
+    peak: int
+    """MACs per cycle at full use of the units that the mapping uses."""
+    floors: Mapping[str, int]
+    """Cycles that no schedule can beat, by what imposes them (the DRAM channel's is the engine's to add)."""
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.stages[0].cycles)

@@ -1,0 +1,235 @@
+"""What a run found: per operator and in total, with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simulator.arch import Config, Technology
+from simulator.engine import DRAM, Timeline
+from simulator.program import STATES, Counts, Program
+
+SCHEMA_VERSION = 1
+STALLS = STATES[:-1]
+"""The states of a unit that is used."""
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorResult:
+    """One operator, planned and played."""
+
+    type: str
+    program: Program
+    timeline: Timeline
+    verified: bool | None
+    """Whether the chip's own loops gave the plain NumPy result; None where not asked for, or without values."""
+    bound: tuple[int, str]
+    """Cycles that no schedule can beat, and what imposes them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the operator."""
+        return self.program.operator
+
+    @property
+    def cycles(self) -> int:
+        """Core cycles from the first request to the last byte stored."""
+        return self.timeline.cycles
+
+    @cached_property
+    def read_bytes(self) -> int:
+        """Bytes read from DRAM."""
+        return sum(int(stream.size.sum()) for stream in self.program.reads)
+
+    @cached_property
+    def write_bytes(self) -> int:
+        """Bytes written to DRAM."""
+        return sum(int(stream.size.sum()) for stream in self.program.writes)
+
+    @property
+    def utilization(self) -> float:
+        """MACs performed over those that the units in use could have performed."""
+        return self.program.macs.performed / (self.program.peak * self.cycles)
+
+    @cached_property
+    def critical(self) -> str:
+        """The unit that is busy for the largest share of its time."""
+        busy = {name: states[0] / n for name, (n, states) in self.timeline.units.items()}
+        return max(busy, key=lambda name: busy[name])
+
+    @cached_property
+    def stalls(self) -> dict[str, int]:
+        """What an average instance of the critical unit does, in whole cycles that sum to ``cycles``."""
+        instances, states = self.timeline.units[self.critical]
+        return dict(zip(STALLS, apportion(states[:-1], instances), strict=True))
+
+
+def apportion(totals: Counts, instances: int) -> list[int]:
+    """Divide totals by ``instances`` into integers that sum to ``sum(totals) / instances`` (largest remainders)."""
+    shares, remainders = np.divmod(totals, instances)
+    missing = int(totals.sum()) // instances - int(shares.sum())
+    for i in np.argsort(-remainders, kind="stable")[:missing]:
+        shares[i] += 1
+    return [int(share) for share in shares]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A run: operators one after the other, each beginning when the one before is stored."""
+
+    arch: str
+    trace: str
+    config: Config
+    clock: int
+    technology: Technology
+    digests: Mapping[str, str]
+    """SHA-256 of trace and configuration, and the version of the simulator."""
+    operators: tuple[OperatorResult, ...]
+
+    @property
+    def cycles(self) -> int:
+        """Core cycles."""
+        return sum(operator.cycles for operator in self.operators)
+
+    @property
+    def seconds(self) -> float:
+        """Simulated time."""
+        return self.cycles / self.clock
+
+    @property
+    def verified(self) -> bool | None:
+        """False if any operator failed its check, None if any was not checked, else True."""
+        checks = [operator.verified for operator in self.operators]
+        return False if False in checks else None if None in checks else True
+
+    @cached_property
+    def actions(self) -> dict[str, list[Any]]:
+        """Action counts as a table (columns by name): all that is needed to price the run again."""
+        rows = [
+            (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, int(a.count.sum()))
+            for operator in self.operators
+            for a in operator.program.actions
+        ]
+        names = ("operator", "component", "action", "kind", "size_bytes", "width_bits", "own_pj", "count")
+        return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+    @cached_property
+    def energies(self) -> list[float]:
+        """Picojoules of each row of ``actions``."""
+        return price(self.actions, self.technology)
+
+    @cached_property
+    def units(self) -> dict[str, list[Any]]:
+        """Unit-cycles by state as a table: one row per operator and unit."""
+        rows = [
+            (operator.name, unit, instances, *map(int, states))
+            for operator in self.operators
+            for unit, (instances, states) in operator.timeline.units.items()
+        ]
+        return {
+            name: list(column)
+            for name, column in zip(("operator", "unit", "instances", *STATES), zip(*rows, strict=True), strict=True)
+        }
+
+    @cached_property
+    def streams(self) -> dict[str, list[Any]]:
+        """Bytes that crossed the DRAM channel as a table: one row per operator and tensor."""
+        rows = [
+            (operator.name, stream.name, direction, int(stream.size.sum()), stream.compulsory)
+            for operator in self.operators
+            for direction, streams in (("read", operator.program.reads), ("write", operator.program.writes))
+            for stream in streams
+        ]
+        names = ("operator", "stream", "direction", "bytes", "compulsory_bytes")
+        return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+    @cached_property
+    def table(self) -> dict[str, list[Any]]:
+        """One row per operator (columns by name): what ``operators.parquet`` holds."""
+        energy = energy_by(self.actions, self.energies, "operator")
+        rows = [
+            {
+                "operator": o.name,
+                "type": o.type,
+                "mapping": o.program.mapping,
+                "cycles": o.cycles,
+                "seconds": o.cycles / self.clock,
+                "energy_pj": energy[o.name],
+                "macs_dense": o.program.macs.dense,
+                "macs_effectual": o.program.macs.effectual,
+                "macs_performed": o.program.macs.performed,
+                "dram_read_bytes": o.read_bytes,
+                "dram_write_bytes": o.write_bytes,
+                "bandwidth_gb_s": (o.read_bytes + o.write_bytes) * self.clock / o.cycles / 1e9,
+                "utilization": o.utilization,
+                "bound_cycles": o.bound[0],
+                "bound_by": o.bound[1],
+                "critical_unit": o.critical,
+                **o.stalls,
+                "tiles": o.program.tiles,
+                "verified": o.verified,
+            }
+            for o in self.operators
+        ]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The run in one document: what ``summary.json`` holds."""
+        by_cause: dict[str, int] = {}
+        for operator in self.operators:
+            by_cause[operator.bound[1]] = by_cause.get(operator.bound[1], 0) + operator.bound[0]
+        read, written = (sum(getattr(o, f"{way}_bytes") for o in self.operators) for way in ("read", "write"))
+        by_component = energy_by(self.actions, self.energies, "component")
+        possible = sum(o.program.peak * o.cycles for o in self.operators)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "arch": self.arch,
+            "trace": self.trace,
+            "cycles": self.cycles,
+            "seconds": self.seconds,
+            "technology": self.technology.name,
+            "energy_pj": sum(by_component.values()),
+            "energy_by_component_pj": by_component,
+            "area_mm2": None,
+            "macs": {
+                kind: sum(getattr(o.program.macs, kind) for o in self.operators)
+                for kind in ("dense", "effectual", "performed")
+            },
+            "dram": {
+                "read_bytes": read,
+                "write_bytes": written,
+                "bandwidth_gb_s": (read + written) / self.seconds / 1e9,
+            },
+            "utilization": sum(o.program.macs.performed for o in self.operators) / possible,
+            "bound": {"cycles": sum(by_cause.values()), "by": max(by_cause, key=lambda cause: by_cause[cause])},
+            "stalls": {state: sum(o.stalls[state] for o in self.operators) for state in STALLS},
+            "verified": self.verified,
+            "digests": dict(self.digests),
+        }
+
+
+def price(actions: Mapping[str, list[Any]], technology: Technology) -> list[float]:
+    """Return the picojoules of each row of a table of action counts.
+
+    Raises:
+        InputError: the technology table lacks a kind of action.
+
+    """
+    columns = (actions[name] for name in ("kind", "size_bytes", "width_bits", "own_pj", "count"))
+    return [
+        count * (technology.energy(kind, size, width) if own is None else own)
+        for kind, size, width, own, count in zip(*columns, strict=True)
+    ]
+
+
+def energy_by(actions: Mapping[str, list[Any]], energies: list[float], column: str) -> dict[str, float]:
+    """Add energies up by a column of the table of action counts, in order of first appearance."""
+    totals: dict[str, float] = {}
+    for key, energy in zip(actions[column], energies, strict=True):
+        totals[key] = totals.get(key, 0.0) + energy
+    return totals

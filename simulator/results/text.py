@@ -1,0 +1,105 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.arch import Arch
+from simulator.results.result import STALLS, Result, energy_by
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from simulator.trace import Trace
+
+VERDICT = {True: "yes", False: "NO", None: "-"}
+
+
+def print_result(result: Result, console: Console, folder: Path) -> None:
+    """Print the run layer by layer, then in total."""
+    table = _table("operator", "mapping", right=("cycles", "bound"))
+    table.add_column("bound by")
+    table.add_column("critical unit")
+    for title in (*(state.replace("_", "/") for state in STALLS), "util.", "energy nJ", "DRAM KiB"):
+        table.add_column(title, justify="right")
+    table.add_column("verified")
+    energy = energy_by(result.actions, result.energies, "operator")
+    for o in result.operators:
+        table.add_row(
+            o.name, o.program.mapping, f"{o.cycles:,}", f"{o.bound[0]:,}", o.bound[1], o.critical,
+            *(f"{o.stalls[state] / o.cycles:.0%}" for state in STALLS), f"{o.utilization:.1%}",
+            f"{energy[o.name] / 1e3:,.1f}", f"{(o.read_bytes + o.write_bytes) / 1024:,.1f}", VERDICT[o.verified],
+        )  # fmt: skip
+    console.print(table)
+    s = result.summary
+    console.print(
+        f"{result.trace} on {result.arch}: {s['cycles']:,} cycles = {s['seconds'] * 1e6:,.1f} µs at {result.clock / 1e6:,.0f} MHz; "
+        f"bound {s['bound']['cycles']:,} (mostly {s['bound']['by']}), {s['bound']['cycles'] / s['cycles']:.0%} of it reached",
+        soft_wrap=True,
+    )
+    console.print(
+        f"MACs: {s['macs']['dense']:,} dense, {s['macs']['effectual']:,} effectual, {s['macs']['performed']:,} performed; "
+        f"utilisation {s['utilization']:.1%}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"DRAM: {s['dram']['read_bytes']:,} bytes read, {s['dram']['write_bytes']:,} written, "
+        f"{s['dram']['bandwidth_gb_s']:.2f} GB/s",
+        soft_wrap=True,
+    )
+    print_energy(s["energy_by_component_pj"], s["technology"], console)
+    console.print(f"verified against NumPy: {VERDICT[s['verified']]}; results in {folder}", soft_wrap=True)
+
+
+def print_energy(by_component: dict[str, float], technology: str, console: Console) -> None:
+    """Print energy by component, the largest first."""
+    total = sum(by_component.values())
+    parts = sorted(by_component.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {energy / total:.1%}" for name, energy in parts if total)
+    console.print(f"energy ({technology}): {total / 1e6:,.3f} µJ: {listed}", soft_wrap=True)
+
+
+def print_arch(arch: Arch[Any], console: Console) -> None:
+    """Print every parameter with its provenance."""
+    console.print(f"{arch.name} (accelerator {arch.config.accelerator}), digest {arch.digest[:12]}")
+    console.print(arch.config.description.strip(), soft_wrap=True)
+    table = _table("parameter", "value", "source")
+    table.add_column("why", overflow="fold")
+    for key, given in arch.config.provenance.items():
+        value: Any = arch.config.values
+        for part in key.split("."):
+            value = value[part]
+        table.add_row(key, str(value), given.source, given.why)
+    console.print(table)
+
+
+def print_trace(trace: Trace, console: Console) -> None:
+    """Print the operators of a trace."""
+    table = _table("operator", "type", right=("MACs",))
+    for title in ("tensor", "shape", "known", "bits"):
+        table.add_column(title)
+    table.add_column("density", justify="right")
+    for operator in trace.operators:
+        first = (operator.name, operator.type, f"{operator.macs:,}")
+        for role, tensor in operator.tensors.items():
+            shape = "×".join(map(str, tensor.shape))
+            table.add_row(*first, role, shape, tensor.kind, str(tensor.bits), f"{tensor.density:.1%}")
+            first = ("", "", "")
+    console.print(table)
+    console.print(f"{trace.name}: {len(trace.operators)} operators, {trace.macs:,} MACs, digest {trace.digest[:12]}")
+    for key, value in trace.provenance.items():
+        console.print(f"  {key}: {value}", soft_wrap=True)
+
+
+def _table(*left: str, right: tuple[str, ...] = ()) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in left:
+        table.add_column(title, overflow="fold")
+    for title in right:
+        table.add_column(title, justify="right")
+    return table

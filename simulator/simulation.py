@@ -1,0 +1,115 @@
+"""Simulate a trace on a chip: plan, cache and play meet here, and the laws are kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from simulator import __version__
+from simulator.accelerators import Accelerator, accelerator
+from simulator.arch import Arch, load_technology
+from simulator.engine import DRAM, Timeline, play
+from simulator.errors import LawViolation
+from simulator.hardware.dram import Channel
+from simulator.program import Program
+from simulator.results.result import OperatorResult, Result
+from simulator.trace import Operator, Trace
+
+
+class MatchCache:
+    """Matches by content: a sweep over buffers, memory or clock tiles and plays them again in milliseconds."""
+
+    def __init__(self, capacity: int = 256):
+        self.capacity = capacity
+        self._matches: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what is kept under ``key``; make and keep it at first; drop what was used longest ago."""
+        if key in self._matches:
+            self._matches.move_to_end(key)
+        else:
+            self._matches[key] = make()
+            if len(self._matches) > self.capacity:
+                self._matches.popitem(last=False)
+        return self._matches[key]
+
+
+def simulate(
+    trace: Trace,
+    arch: Arch[Any],
+    check: bool = False,
+    progress: Callable[[Operator], None] = lambda operator: None,
+    cache: MatchCache | None = None,
+) -> Result:
+    """Run every operator of ``trace`` on ``arch``, one after the other.
+
+    Args:
+        trace: the work.
+        arch: the chip.
+        check: accumulate real values in the loops that count cycles and compare with plain NumPy, exactly.
+        progress: called with each operator before it is run.
+        cache: matches of earlier runs to use again.
+
+    Raises:
+        InputError: the chip cannot run an operator of the trace.
+        LawViolation: a result breaks a law; a defect of the simulator.
+
+    """
+    model = accelerator(arch.config.accelerator)
+    technology = load_technology(arch.chip.technology)
+    for operator in trace.operators:
+        model.geometry(operator, arch.chip)  # what cannot run is refused before anything runs
+    results = []
+    for operator in trace.operators:
+        progress(operator)
+        results.append(_run(operator, model, arch.chip, check, cache or MatchCache(1)))
+    return Result(
+        arch=arch.name,
+        trace=trace.name,
+        config=arch.config,
+        clock=arch.chip.clock,
+        technology=technology,
+        digests={"trace": trace.digest, "config": arch.digest, "version": __version__},
+        operators=tuple(results),
+    )
+
+
+def _run(operator: Operator, model: Accelerator, chip: Any, check: bool, cache: MatchCache) -> OperatorResult:
+    geometry = model.geometry(operator, chip)
+    reference = operator.reference() if check else None
+    with_values = reference is not None
+    key = (chip.__class__, operator.digest, geometry, with_values)
+    match = cache.get(key, lambda: model.match(operator, geometry, with_values))
+    program = model.tile(operator, match, chip)
+    timeline = play(program, chip.dram, chip.clock)
+    bound = _bound(program, chip.dram, chip.clock)
+    _keep_laws(program, timeline, bound)
+    verified = None if reference is None else bool(np.array_equal(match.output, reference))
+    return OperatorResult(operator.type, program, timeline, verified, bound)
+
+
+def _bound(program: Program, channel: Channel, clock: int) -> tuple[int, str]:
+    """Return the cycles that no schedule can beat, work over peak and bytes over bandwidth, and what imposes them."""
+    moved = sum(stream.compulsory for stream in (*program.reads, *program.writes))
+    floors = {**program.floors, DRAM: channel.occupancy(moved, clock)}
+    by = max(floors, key=lambda cause: floors[cause])
+    return floors[by], by
+
+
+def _keep_laws(program: Program, timeline: Timeline, bound: tuple[int, str]) -> None:
+    """Assert the laws of conservation and of bounds (that of unit-cycles is asserted where they are accounted for)."""
+    for stream in (*program.reads, *program.writes):
+        if stream.size.sum() < stream.compulsory:
+            raise LawViolation(
+                f"{program.operator}: {stream.size.sum()} bytes of {stream.name} cross the DRAM channel, "
+                f"less than the {stream.compulsory} that the tensor takes"
+            )
+    if program.macs.performed < program.macs.effectual:
+        raise LawViolation(
+            f"{program.operator}: {program.macs.performed} MACs performed, {program.macs.effectual} effectual"
+        )
+    if timeline.cycles < bound[0]:
+        raise LawViolation(f"{program.operator}: {timeline.cycles} cycles beat the bound {bound[0]} of {bound[1]}")
