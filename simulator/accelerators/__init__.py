@@ -84,8 +84,8 @@ def load_arch(name_or_path: str | Path, settings: Mapping[str, str] | None = Non
 
     """
     config = read_config(name_or_path)
-    if config.accelerator not in list_accelerators():
-        raise InputError(
-            f"{config.origin}: key 'accelerator' names '{config.accelerator}'{nearest(config.accelerator, list_accelerators())}"
-        )
+    known = list_accelerators()
+    if config.accelerator not in known:
+        hint = nearest(config.accelerator, known)
+        raise InputError(f"{config.origin}: key 'accelerator' names '{config.accelerator}', which is none{hint}")
     return validate(config.overridden(settings or {}), accelerator(config.accelerator).Chip)

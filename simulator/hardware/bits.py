@@ -11,8 +11,9 @@ import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import config, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from simulator.hardware.jit import intrinsic
 
 WORD = 64
 
@@ -22,8 +23,9 @@ def has_bit_gather() -> bool:
 
     ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` (Numba's own settings) override what the host offers.
     """
-    if config.CPU_NAME:
-        return "+bmi2" in (config.CPU_FEATURES or "").split(",")
+    settings: Any = config
+    if settings.CPU_NAME:
+        return "+bmi2" in (settings.CPU_FEATURES or "").split(",")
     return bool(get_host_cpu_features().get("bmi2", False))
 
 
@@ -37,7 +39,7 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 @intrinsic
-def popcount(typingctx: Any, word: Any) -> Any:  # noqa: ARG001
+def popcount(typingctx: Any, word: Any) -> Any:
     """Count the ones of a 64-bit word."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -47,7 +49,7 @@ def popcount(typingctx: Any, word: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def gather(typingctx: Any, word: Any, mask: Any) -> Any:  # noqa: ARG001
+def gather(typingctx: Any, word: Any, mask: Any) -> Any:
     """Move the bits of ``word`` under ``mask`` to the low end, in order: what the inverse butterfly does.
 
     One instruction with BMI2 (``pext``); else the parallel-prefix form (Hacker's Delight, 7-4, compress),
@@ -67,8 +69,10 @@ def gather(typingctx: Any, word: Any, mask: Any) -> Any:  # noqa: ARG001
 
 def _compress(builder: Any, word: Any, mask: Any) -> Any:
     """Emit Hacker's Delight's ``compress`` for 64 bits, unrolled."""
-    i64 = ir.IntType(64)
-    constant = lambda value: ir.Constant(i64, value)  # noqa: E731
+
+    def constant(value: int) -> Any:
+        return ir.Constant(ir.IntType(64), value)
+
     word = builder.and_(word, mask)
     gaps = builder.shl(builder.not_(mask), constant(1))  # zeros to the right of each bit, to be counted
     for stage in range(6):
@@ -85,7 +89,7 @@ def _compress(builder: Any, word: Any, mask: Any) -> Any:
 
 
 def _same_width(operation: str) -> Any:
-    def typed(typingctx: Any, lanes: Any, distance: Any) -> Any:  # noqa: ARG001
+    def typed(typingctx: Any, lanes: Any, distance: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             lanes, distance = args
             width = lanes.type.width

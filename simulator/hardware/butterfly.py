@@ -85,9 +85,7 @@ def _as_bits(masks: Mask) -> Bits:
     if given.dtype not in (np.bool_, np.uint8):
         raise ValueError(f"masks are bool or uint8, not {given.dtype}")
     if given.ndim != 2 or not _is_width(given.shape[1]):
-        raise ValueError(
-            f"masks have the shape (batch, n) with n a power of two from 2 to {WIDEST}, not {given.shape}"
-        )
+        raise ValueError(f"masks have the shape (batch, n) with n a power of two from 2 to {WIDEST}, not {given.shape}")
     bits = np.ascontiguousarray(given).view(np.uint8)
     if given.dtype == np.uint8 and bits.size and bits.max() > 1:
         raise ValueError("masks hold 0 and 1 only")
@@ -120,9 +118,7 @@ def control_bits(masks: Mask) -> Bits:
     return controls
 
 
-def concentrate(
-    payload: npt.NDArray[Number], masks: Mask, controls: Bits | None = None
-) -> npt.NDArray[Number]:
+def concentrate(payload: npt.NDArray[Number], masks: Mask, controls: Bits | None = None) -> npt.NDArray[Number]:
     """Gather the selected values of each word, in order, at its lanes 0, 1, …; the rest is 0.
 
     An inverse butterfly network.
@@ -166,9 +162,7 @@ def _through_network(
     expected = (bits.shape[0], lanes.bit_length() - 1, lanes // 2)
     settings = control_bits(bits) if controls is None else np.ascontiguousarray(controls)
     if settings.dtype != np.uint8 or settings.shape != expected:
-        raise ValueError(
-            f"the controls of these masks are uint8 {expected}, not {settings.dtype} {settings.shape}"
-        )
+        raise ValueError(f"the controls of these masks are uint8 {expected}, not {settings.dtype} {settings.shape}")
     # Every integer type travels as int64 and comes back unchanged: one compiled network serves them all.
     words = np.array(given, dtype=np.int64, order="C")
     _pass(words, bits, settings, gather)
@@ -273,13 +267,9 @@ class ButterflyNetwork(BaseModel):
             If a static mask is to generate controls, or for a negative number.
 
         """
-        generations = (
-            (words if self.run_time_mask else 0) if control_generations is None else control_generations
-        )
+        generations = (words if self.run_time_mask else 0) if control_generations is None else control_generations
         if words < 0 or generations < 0:
-            raise ValueError(
-                f"numbers of words and control generations are not negative: {words}, {generations}"
-            )
+            raise ValueError(f"numbers of words and control generations are not negative: {words}, {generations}")
         if not self.run_time_mask:
             if generations:
                 raise ValueError("the controls of a static mask are not generated in hardware")

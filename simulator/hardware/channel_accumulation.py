@@ -100,7 +100,7 @@ def concentrate(activation: Any, maps: Any, codes: Any) -> Any:
     units = maps.shape[1]
     total = 0
     for word in activation:
-        total += np.int64(popcount(word))
+        total += int(popcount(word))
     for q in range((total >> 6) + 1):
         for t in range(units):
             codes[q, t] = U64(0)
@@ -108,7 +108,7 @@ def concentrate(activation: Any, maps: Any, codes: Any) -> Any:
     for w in range(activation.shape[0]):
         word = activation[w]
         q, shift = position >> 6, U64(position & 63)
-        count = np.int64(popcount(word))
+        count = int(popcount(word))
         if (position & 63) + count <= 64:
             for t in range(units):
                 codes[q, t] |= gather(maps[w, t], word) << shift

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from simulator.arch.part import Part
+from simulator.hardware.bits import popcount
 from simulator.hardware.channel_accumulation import (
     U64,
     Window,
@@ -29,7 +30,6 @@ from simulator.hardware.channel_accumulation import (
     issue_window,
     split_rows,
 )
-from simulator.hardware.bits import popcount
 from simulator.hardware.jit import kernel
 
 
@@ -313,11 +313,12 @@ def stream(pixels: Rows, assignment: Assignment, mac_cycles: int, array: PEArray
     No data is looked at: where all pixels take equally long to broadcast, rows of equal length are played once.
     """
     cycles = np.full(len(assignment.order), mac_cycles, np.int32)
-    starts, words, again = pixels.starts, pixels.words, slice(None)
+    lengths, words = np.diff(pixels.starts), pixels.words
+    again = np.arange(len(lengths))
     if len(words) and words.min() == words.max():
-        lengths, again = np.unique(np.diff(starts), return_inverse=True)
-        starts = np.concatenate(([0], np.cumsum(lengths)))
-        words = words[: starts[-1]]
-    records = np.zeros((len(starts) - 1, len(RECORD)), np.int64)
+        lengths, again = np.unique(lengths, return_inverse=True)
+        words = words[: lengths.sum()]
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    records = np.zeros((len(lengths), len(RECORD)), np.int64)
     stream_rows(words, starts, assignment.classes, cycles, array.input_queue, records)
     return records[again]
