@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,6 @@ from simulator.errors import InputError, LawViolation
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from simulator.results.result import Result
-
 
 class Group(click.Group):
     """Commands that end in one sentence and status 2 where the input is unusable, and never in a traceback."""
@@ -27,14 +26,20 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"skipper: {error}", err=True)
-            ctx.exit(2)
+            _refuse(ctx, str(error))
         except LawViolation as error:
             click.echo(f"skipper: the simulator breaks one of its laws, which is a defect: {error}", err=True)
             ctx.exit(1)
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(0)
+        except OSError as error:
+            _refuse(ctx, f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+def _refuse(ctx: click.Context, sentence: str) -> None:
+    click.echo(f"skipper: {' '.join(sentence.split())}", err=True)
+    ctx.exit(2)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -68,22 +73,30 @@ def run(
 ) -> None:
     """Simulate TRACE (a file, or the name of a shipped one) on ARCH (a name, or a YAML file)."""
     from simulator.accelerators import load_arch
-    from simulator.results.folder import require_free, write_file, write_run
+    from simulator.results.folder import require_file, require_free, write_run, writing
     from simulator.simulation import simulate
     from simulator.trace import load_trace
 
     machine = load_arch(arch, _pairs(settings))
     work = load_trace(trace)
-    folder = out or Path("runs") / f"{machine.name}-{work.name}"
+    folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", f"{machine.name}-{work.name}")[:200]
     digests = {"trace": work.digest, "config": machine.digest, "version": __version__}
     require_free(folder, digests, force)
-    with _progress(len(work.operators)) as advance:
-        result = simulate(work, machine, check, advance)
-    write_run(result, folder, force)
     if timeline is not None:
+        require_file(timeline, folder)
+    with _progress(len(work.operators)) as advance:
+        try:
+            result = simulate(work, machine, check, advance)
+        except InputError as error:
+            raise InputError(f"{trace} on {arch}: {error}") from None
+    if timeline is None:
+        write_run(result, folder, force)
+    else:
         from simulator.results.perfetto import write_perfetto
 
-        write_file(timeline, lambda path: write_perfetto(result, path))
+        with writing(timeline) as partial:  # both files, or neither
+            write_perfetto(result, partial)
+            write_run(result, folder, force)
     if as_json:
         click.echo(json.dumps(result.summary, indent=2))
     else:
@@ -91,7 +104,7 @@ def run(
 
         print_result(result, _console(), folder)
     if result.verified is False:
-        raise LawViolation("values computed by the chip's loops differ from plain NumPy; see 'verified' in operators.parquet")
+        raise LawViolation("the chip's own loops and plain NumPy give different values; see operators.parquet")
 
 
 @main.command()
@@ -144,7 +157,8 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
     table = load_technology(technology)
     energy = reprice(folder, table)
     if as_json:
-        click.echo(json.dumps({"technology": table.name, "energy_pj": sum(energy.values()), "energy_by_component_pj": energy}))
+        total = sum(energy.values())
+        click.echo(json.dumps({"technology": table.name, "energy_pj": total, "energy_by_component_pj": energy}))
     else:
         print_energy(energy, table.name, _console())
 
@@ -163,7 +177,8 @@ def _console() -> Console:
     from rich.console import Console
 
     # A table in a file or a pipe keeps its width; on a terminal it fits the window.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    # Names of operators are no markup.
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
 class _progress:  # noqa: N801 - reads as a verb where it is used

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -114,7 +114,8 @@ def read_config(name_or_path: str | Path) -> Config:
     if path.suffix not in (".yaml", ".yml"):
         known = list_configs()
         if str(name_or_path) not in known:
-            raise InputError(f"{name_or_path}: no such architecture{nearest(str(name_or_path), known)}, or a .yaml file")
+            hint = nearest(str(name_or_path), known)
+            raise InputError(f"'{name_or_path}' is no architecture{hint}, or a .yaml file")
         text = files("simulator.arch_configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
         return parse_config(text, str(name_or_path), f"{name_or_path}.yaml")
     try:
@@ -132,12 +133,14 @@ def parse_config(text: str, name: str, origin: str) -> Config:
         raise InputError(f"{origin}: expected a configuration (a mapping of sections), not {type(document).__name__}")
     version = document.pop("skipper", None)
     if version is None:
-        raise InputError(f"{origin}: key 'skipper' is missing; expected 'skipper: {VERSION}', the version of the format")
-    if not isinstance(version, int) or version != VERSION:
-        raise InputError(f"{origin}: key 'skipper' says format {version}, but this version reads format {VERSION}")
+        raise InputError(f"{origin}: key 'skipper' is missing; expected 'skipper: {VERSION}', the format's version")
+    if type(version) is not int or version != VERSION:
+        newer = ", a newer Skipper's" if type(version) is int and version > VERSION else ""
+        raise InputError(f"{origin}: key 'skipper' says format {version}{newer}; expected {VERSION}, the one read here")
     accelerator, description = document.pop("accelerator", None), document.pop("description", "")
     if not isinstance(accelerator, str):
-        raise InputError(f"{origin}: key 'accelerator' is missing; expected the name of the accelerator's model")
+        found = "missing" if accelerator is None else f"{accelerator!r}"
+        raise InputError(f"{origin}: key 'accelerator' is {found}; expected the name of the accelerator's model")
     provenance: dict[str, Provenance] = {}
     values = _split(document, "", origin, provenance)
     return Config(name, origin, accelerator, str(description), values, provenance)
@@ -146,12 +149,15 @@ def parse_config(text: str, name: str, origin: str) -> Config:
 def validate(config: Config, model: type[Model]) -> Arch[Model]:
     """Check a configuration against an accelerator's model.
 
+    It is read as the JSON document that it amounts to, strictly: ``2.0``, ``true`` and ``'2'`` are no integers, and a
+    size has a unit, whereas code may build the same model from plain integers.
+
     Raises:
         InputError: an unknown, missing or unusable parameter; the sentence names file, key and expectation.
 
     """
     try:
-        return Arch(model.model_validate(config.values), config)
+        return Arch(model.model_validate_json(json.dumps(config.values, default=str), strict=True), config)
     except ValidationError as error:
         raise InputError(f"{config.origin}: {_sentence(error, model)}") from None
 
@@ -163,19 +169,21 @@ def _split(node: Mapping[str, Any], prefix: str, origin: str, provenance: dict[s
         dotted = f"{prefix}{key}"
         if not isinstance(entry, dict):
             raise InputError(
-                f"{origin}: key '{dotted}' is a bare value; expected {{value: …, source: paper|derived|assumed, why: …}}"
+                f"{origin}: key '{dotted}' is a bare value; "
+                "expected {value: …, source: paper|derived|assumed, why: …}"
             )
         if "value" not in entry:
             values[key] = _split(entry, f"{dotted}.", origin, provenance)
             continue
         unknown = sorted(set(entry) - {"value", "source", "why"})
         if unknown:
-            raise InputError(f"{origin}: key '{dotted}.{unknown[0]}' is unknown{nearest(unknown[0], ('source', 'value', 'why'))}")
+            hint = nearest(unknown[0], ("source", "value", "why"))
+            raise InputError(f"{origin}: key '{dotted}.{unknown[0]}' is unknown{hint}")
         source, why = entry.get("source"), entry.get("why")
         if source not in SOURCES:
             raise InputError(f"{origin}: key '{dotted}.source' is {source!r}; expected one of {', '.join(SOURCES)}")
         if not isinstance(why, str) or not why.strip():
-            raise InputError(f"{origin}: key '{dotted}.why' is missing; expected a sentence on where the value comes from")
+            raise InputError(f"{origin}: key '{dotted}.why' is missing; expected where the value comes from")
         values[key] = entry["value"]
         provenance[dotted] = Provenance(source, why)
     return values
@@ -208,8 +216,10 @@ def _parse(text: str, origin: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return _yaml().load(text)
-    except YAMLError as error:
+        document = _yaml().load(text)
+        json.dumps(document, default=str)  # refuses a section that contains itself, and keys that are no words
+        return document
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
@@ -222,18 +232,25 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     parts = [str(part) for part in first["loc"]]
     key = ".".join(parts) or "the configuration"
     if first["type"] == "extra_forbidden":
-        return f"key '{key}' is unknown{nearest(parts[-1], _fields(model, parts[:-1]))}"
+        return f"key '{key}' is unknown{nearest(parts[-1], _section(model, parts[:-1]).model_fields)}"
     if first["type"] == "missing":
-        return f"key '{key}' is missing"
+        meaning = _section(model, parts[:-1]).model_fields[parts[-1]].description
+        return f"key '{key}' is missing; expected {meaning.split('. ')[0].rstrip('.') if meaning else 'a section'}"
     message = first["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(first["input"], dict | BaseModel) or str(first["input"]) in message else f", not {first['input']!r}"
+    if isinstance(first["input"], dict):
+        found = "" if first["type"] == "value_error" else ", not a section"
+    else:
+        found = "" if str(first["input"]) in message else f", not {first['input']!r}"
+    if message.startswith("Input should be "):
+        return f"key '{key}' {message.removeprefix('Input ')}{found}"
     return f"key '{key}': {message[:1].lower()}{message[1:]}{found}"
 
 
-def _fields(model: type[BaseModel], path: list[str]) -> Iterator[str]:
-    """Return the fields of the section at ``path``."""
+def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """Return the model of the section at ``path``; what is no section, such as the index in a list, is passed over."""
     for part in path:
-        annotation = model.model_fields[part].annotation
-        candidates = (annotation, *get_args(annotation))
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return iter(model.model_fields)
+        if part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            candidates = (annotation, *get_args(annotation))
+            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return model

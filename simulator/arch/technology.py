@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import numpy as np
 
 from simulator.errors import InputError, nearest
 
@@ -46,21 +45,24 @@ class Technology:
         rows the outermost slope goes on.
 
         Raises:
-            InputError: the table has no row of that kind.
+            InputError: the table has no row of that kind, or has logic where memory is asked for, or the reverse.
 
         """
         if kind not in self.entries:
             raise InputError(f"{self.origin}: no energy for '{kind}'{nearest(kind, self.entries)}")
         rows = self.entries[kind]
+        if (size == 0) != (rows[0].size == 0):
+            has, asked = ("memory", "logic, size_bytes 0") if size == 0 else ("logic", "memory, size_bytes above 0")
+            raise InputError(f"{self.origin}: '{kind}' is given as {has}; expected a row of {asked}")
         if size == 0:
             return rows[0].energy_pj
         per_bit = [row.energy_pj / row.width for row in rows]
         if len(rows) == 1:
             return per_bit[0] * width
-        x, y = np.log([row.size for row in rows]), np.log(per_bit)
-        i = int(np.clip(np.searchsorted(x, math.log(size)), 1, len(rows) - 1))
-        slope = (y[i] - y[i - 1]) / (x[i] - x[i - 1])
-        return float(np.exp(y[i - 1] + slope * (math.log(size) - x[i - 1]))) * width
+        i = min(max(bisect_left(rows, size, key=lambda row: row.size), 1), len(rows) - 1)
+        along = math.log(size / rows[i - 1].size) / math.log(rows[i].size / rows[i - 1].size)
+        # As a power, not through logarithms of energies: a table with every energy doubled costs exactly the double.
+        return per_bit[i - 1] * math.pow(per_bit[i] / per_bit[i - 1], along) * width
 
 
 def list_technologies() -> tuple[str, ...]:
@@ -86,7 +88,8 @@ def load_technology(name_or_path: str | Path) -> Technology:
         return parse_technology(text, path.stem, str(path))
     known = list_technologies()
     if str(name_or_path) not in known:
-        raise InputError(f"{name_or_path}: no such technology{nearest(str(name_or_path), known)}, or a .csv file")
+        hint = nearest(str(name_or_path), known)
+        raise InputError(f"technology '{name_or_path}' does not exist{hint}, or a .csv file")
     table = files("simulator.arch_configs").joinpath("technology", f"{name_or_path}.csv")
     return parse_technology(table.read_text("utf-8"), str(name_or_path), f"technology/{name_or_path}.csv")
 
@@ -94,11 +97,15 @@ def load_technology(name_or_path: str | Path) -> Technology:
 def parse_technology(text: str, name: str, origin: str) -> Technology:
     """Read a table from CSV text; see ``load_technology``."""
     reader = csv.DictReader(io.StringIO(text))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise InputError(f"{origin}: expected the columns {', '.join(COLUMNS)}, not {', '.join(reader.fieldnames or ())}")
+    try:
+        found, rows = tuple(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{origin}, line {reader.line_num}: not a CSV file: {error}") from None
+    if found != COLUMNS:
+        raise InputError(f"{origin}: expected the columns {', '.join(COLUMNS)}, not {', '.join(found) or 'nothing'}")
     entries: dict[str, list[Entry]] = {}
-    for row in reader:
-        where = f"{origin}, line {reader.line_num}"
+    for line, row in rows:
+        where = f"{origin}, line {line}"
         try:
             size, width, energy = int(row["size_bytes"]), int(row["width_bits"]), float(row["energy_pj"])
         except (TypeError, ValueError):
@@ -107,5 +114,8 @@ def parse_technology(text: str, name: str, origin: str) -> Technology:
             raise InputError(f"{where}: expected a finite energy_pj and sizes, none negative")
         if not row["source"]:
             raise InputError(f"{where}: '{row['kind']}' names no source")
-        entries.setdefault(row["kind"], []).append(Entry(size, width, energy, row["source"], row["note"] or ""))
+        others = entries.setdefault(row["kind"], [])
+        if any(other.size == size or other.size == 0 or size == 0 for other in others):
+            raise InputError(f"{where}: '{row['kind']}' is given before; expected one row, or different size_bytes")
+        others.append(Entry(size, width, energy, row["source"], row["note"] or ""))
     return Technology(name, origin, {kind: tuple(sorted(rows, key=lambda r: r.size)) for kind, rows in entries.items()})

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 from quantiphy import InvalidNumber, Quantity
 
 
-def _reader(unit: str, example: str, per: int = 1) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value  # already in base units: a value that the schema itself made
+def _reader(unit: str, example: str, per: int = 1) -> Callable[[object, ValidationInfo], int]:
+    expected = f"expected a quantity in {unit} such as '{example}'"
+
+    def read(value: object, info: ValidationInfo) -> int:
+        if info.mode == "python" and isinstance(value, int) and not isinstance(value, bool):
+            return value  # base units, which code may give; in a file a bare number could be anything
         try:
             quantity = Quantity(str(value), binary=True)
         except InvalidNumber:
-            raise ValueError(f"expected a quantity in {unit} such as '{example}', not '{value}'") from None
+            raise ValueError(f"{expected}, not '{value}'") from None
         if quantity.units != unit:
             found = f"in {quantity.units}" if quantity.units else "without a unit"
-            raise ValueError(f"expected a quantity in {unit} such as '{example}', not '{value}', which is {found}")
-        scaled = float(quantity) * per
-        if scaled != scaled or scaled in (float("inf"), float("-inf")) or scaled != round(scaled):
-            raise ValueError(f"expected a whole number of base units in {unit} such as '{example}', not '{value}'")
-        return round(scaled)
+            raise ValueError(f"{expected}, not '{value}', which is {found}")
+        scaled = Decimal(repr(float(quantity))) * per  # decimal: 0.5 ns is 500 ps, not 499.99…
+        if not scaled.is_finite() or scaled != int(scaled):
+            raise ValueError(f"{expected}, a whole number of {'picoseconds' if per > 1 else unit}, not '{value}'")
+        return int(scaled)
 
     return read
 

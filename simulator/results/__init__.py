@@ -1,0 +1,1 @@
+"""What a run leaves: tables, figure, timeline, and their prices."""

@@ -1,7 +1,8 @@
 """The run folder: all of a result on disk, written at once or not at all.
 
-``summary.json``, ``operators.parquet``, ``actions.parquet``, ``units.parquet``, ``streams.parquet``, ``config.yaml`` (resolved, with
-provenance) and ``cycles.png``. Every table opens with ``pandas.read_parquet``.
+``summary.json``, ``operators.parquet``, ``actions.parquet``, ``units.parquet``, ``streams.parquet``, ``config.yaml``
+(resolved, with provenance) and ``cycles.svg``. Every table opens with ``pandas.read_parquet``.
+The same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,32 +11,38 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import InputError
 from simulator.results.result import Result
 
-SUMMARY = "summary.json"
+SUMMARY, CONFIG, FIGURE = "summary.json", "config.yaml", "cycles.svg"
 TABLES = ("operators", "actions", "units", "streams")
+FILES = frozenset((SUMMARY, CONFIG, FIGURE, *(f"{name}.parquet" for name in TABLES)))
 
 
-def require_free(folder: Path, result_digests: dict[str, str] | None, force: bool) -> None:
-    """Refuse a folder that holds anything but the same run, unless ``force``.
+def require_free(folder: Path, result_digests: Mapping[str, str], force: bool) -> None:
+    """Refuse a folder that cannot be written or holds anything but the same run; with ``force``, but any run.
 
     Raises:
         InputError: the folder, or a file of that name, is in the way.
 
     """
-    if not folder.exists() or force and folder.is_dir():
+    _require_writable(folder, "for the results")
+    if not folder.exists():
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder for the results, found a file")
-    if not any(folder.iterdir()):
-        return
-    if result_digests is None or _digests(folder) != result_digests:
-        raise InputError(f"{folder}: already holds another run or other files; use --force to replace it, or another --out")
+    found = {file.name for file in folder.iterdir()}
+    if foreign := sorted(found - FILES):
+        # The folder is replaced as a whole; what is not of a run is nobody's to delete, --force or not.
+        raise InputError(f"{folder}: holds '{foreign[0]}', which is not of a run; expected a folder of its own (--out)")
+    if found and not force and _digests(folder) != result_digests:
+        raise InputError(f"{folder}: already holds another run; use --force to replace it, or another --out")
 
 
 def _digests(folder: Path) -> Any:
@@ -45,6 +52,15 @@ def _digests(folder: Path) -> Any:
         return None
 
 
+def _require_writable(path: Path, what: str) -> None:
+    """Refuse early what could not be written late, after a long simulation."""
+    parent = next(p for p in path.absolute().parents if os.path.lexists(p))
+    if not parent.is_dir():
+        raise InputError(f"{path}: expected a path {what}, but {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: expected a path {what}, but {parent} cannot be written to")
+
+
 def write_run(result: Result, folder: Path, force: bool = False) -> None:
     """Write the run folder: into a temporary one beside it first, so that no reader ever sees half a run.
 
@@ -52,18 +68,30 @@ def write_run(result: Result, folder: Path, force: bool = False) -> None:
         InputError: the folder holds another run, or cannot be written.
 
     """
-    require_free(folder, dict(result.digests), force)
+    require_free(folder, result.digests, force)
     with _replacing(folder) as partial:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         from simulator.results.figure import draw_cycles
 
         (partial / SUMMARY).write_text(json.dumps(result.summary, indent=2) + "\n", "utf-8")
-        (partial / "config.yaml").write_text(result.config.dump(), "utf-8")
-        for name, table in zip(TABLES, (result.table, result.actions, result.units, result.streams), strict=True):
-            pq.write_table(pa.table(table), partial / f"{name}.parquet")
-        draw_cycles(result, partial / "cycles.png")
+        (partial / CONFIG).write_text(result.config.dump(), "utf-8")
+        for name, columns in zip(TABLES, (result.table, result.actions, result.units, result.streams), strict=True):
+            pq.write_table(_arrow(columns), partial / f"{name}.parquet")
+        draw_cycles(result, partial / FIGURE)
+
+
+def _arrow(columns: Mapping[str, list[Any]]) -> Any:
+    """Return columns as an Arrow table, by way of JSON: ``pyarrow.table`` would import pandas, a third of a second."""
+    import pyarrow as pa
+    from pyarrow.json import ParseOptions, read_json
+
+    types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), type(None): pa.null()}
+    known = {name: next((value for value in column if value is not None), None) for name, column in columns.items()}
+    schema = pa.schema([(name, types[type(value)]) for name, value in known.items()])
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    return read_json(BytesIO(lines), parse_options=ParseOptions(explicit_schema=schema))
 
 
 class _replacing:  # noqa: N801 - reads as a verb where it is used
@@ -75,12 +103,12 @@ class _replacing:  # noqa: N801 - reads as a verb where it is used
 
     def __enter__(self) -> Path:
         try:
-            missing = [p for p in (self.folder.parent, *self.folder.parent.parents) if not p.exists()]
+            self.made = [p for p in (self.folder.parent, *self.folder.parent.parents) if not p.exists()]
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.made = missing
-            self.partial = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
+            self.partial = self._temporary()
         except OSError as error:
-            raise self._refusal(error) from None
+            self._remove_made()
+            raise _refusal(self.folder, error) from None
         return self.partial
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -92,29 +120,55 @@ class _replacing:  # noqa: N801 - reads as a verb where it is used
             except OSError as late:
                 error = late
         shutil.rmtree(self.partial, ignore_errors=True)
-        for folder in self.made:
-            try:
-                folder.rmdir()
-            except OSError:
-                break
+        self._remove_made()
         if isinstance(error, OSError):
-            raise self._refusal(error) from None
+            raise _refusal(self.folder, error) from None
 
     def _put_in_place(self) -> None:
         if not self.folder.exists():
             os.rename(self.partial, self.folder)
             return
-        old = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
-        os.rename(self.folder, old / "replaced")
-        os.rename(self.partial, self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+        old = self._temporary()
+        try:
+            os.rename(self.folder, old / "replaced")
+            try:
+                os.rename(self.partial, self.folder)
+            except OSError:
+                os.rename(old / "replaced", self.folder)
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
-    def _refusal(self, error: OSError) -> InputError:
-        return InputError(f"{self.folder}: cannot write the results: {error.strerror or error}; nothing was written")
+    def _temporary(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
+
+    def _remove_made(self) -> None:
+        for folder in self.made:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or not made
+                continue
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write one file whole: into a temporary one beside it, then in its place.
+def require_file(path: Path, folder: Path) -> None:
+    """Refuse a path at which no file can be written, or inside the run folder (which is replaced as a whole).
+
+    Raises:
+        InputError: the folder is missing or cannot be written to, or the path is a folder.
+
+    """
+    if folder.resolve() in (path.resolve(), *path.resolve().parents):
+        raise InputError(f"{path}: expected a file outside the folder for the results, {folder}")
+    if path.is_dir():
+        raise InputError(f"{path}: expected the name of a file, found a folder")
+    if not path.absolute().parent.exists():
+        raise InputError(f"{path}: expected a file in a folder that exists; there is no {path.absolute().parent}")
+    _require_writable(path, "of a file")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``path``; put it in its place at the end, or remove it.
 
     Raises:
         InputError: it cannot be written; nothing is left behind.
@@ -123,9 +177,13 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
     path = path.absolute()
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(partial)
+        yield partial
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror or error}; nothing was written") from None
+        raise _refusal(path, error) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _refusal(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot write the results: {error.strerror or error}; nothing was written")

@@ -9,6 +9,7 @@ unit's instances, are the unit-cycles that the result reports.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,18 @@ def _operator_events(operator: OperatorResult) -> Iterator[tuple[str, Event]]:
                 for state, cycles in zip(STATES, states, strict=True):
                     if cycles:
                         duration = int(cycles) / unit.instances
-                        yield name, _slice(state, at, duration, state=state, tile=interval.tile, unit_cycles=int(cycles))
+                        spent = {"state": state, "tile": interval.tile, "unit_cycles": int(cycles)}
+                        yield name, _slice(state, at, duration, **spent)
                         at += duration
-    for name, spans in (("tiles in input buffers", operator.timeline.held), ("tiles in output buffers", operator.timeline.drained)):
-        changes = sorted([(int(t), 1) for t in spans[:, 0]] + [(int(t), -1) for t in spans[:, 1]])
+    counters = {"tiles in input buffers": operator.timeline.held, "tiles in output buffers": operator.timeline.drained}
+    for name, spans in counters.items():
+        changes: dict[int, int] = defaultdict(int)  # one event per time: leaving and entering at once is no peak
+        for taken, given_back in spans.tolist():
+            changes[taken] += 1
+            changes[given_back] -= 1
         held = 0
-        for time, change in changes:
-            held += change
+        for time in sorted(changes):
+            held += changes[time]
             yield name, {"ph": "C", "name": name, "ts": time, "args": {"tiles": held}}
 
 

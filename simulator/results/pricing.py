@@ -22,6 +22,7 @@ def reprice(folder: Path, technology: Technology) -> dict[str, float]:
     path = folder / "actions.parquet"
     try:
         actions = pq.read_table(path).to_pydict()
-    except (OSError, ArrowException):
+        energies = price(actions, technology)
+    except (OSError, ArrowException, KeyError):
         raise InputError(f"{path}: cannot be read; expected the folder of a finished run") from None
-    return energy_by(actions, price(actions, technology), "component")
+    return energy_by(actions, energies, "component")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.arch import Config, Technology
-from simulator.engine import DRAM, Timeline
+from simulator.engine import Timeline
 from simulator.program import STATES, Counts, Program
 
 SCHEMA_VERSION = 1

@@ -6,41 +6,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.arch import Arch
-from simulator.results.result import STALLS, Result, energy_by
+from simulator.results.result import Result, energy_by
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
     from simulator.trace import Trace
 
+STALL_TITLES = {"busy": "busy", "starved": "starv.", "blocked": "block.", "imbalance": "imbal.", "fill_drain": "fill"}
+LONGEST_UNIT = 14
 VERDICT = {True: "yes", False: "NO", None: "-"}
 
 
 def print_result(result: Result, console: Console, folder: Path) -> None:
     """Print the run layer by layer, then in total."""
-    table = _table("operator", "mapping", right=("cycles", "bound"))
-    table.add_column("bound by")
-    table.add_column("critical unit")
-    for title in (*(state.replace("_", "/") for state in STALLS), "util.", "energy nJ", "DRAM KiB"):
-        table.add_column(title, justify="right")
-    table.add_column("verified")
-    energy = energy_by(result.actions, result.energies, "operator")
-    for o in result.operators:
-        table.add_row(
-            o.name, o.program.mapping, f"{o.cycles:,}", f"{o.bound[0]:,}", o.bound[1], o.critical,
-            *(f"{o.stalls[state] / o.cycles:.0%}" for state in STALLS), f"{o.utilization:.1%}",
-            f"{energy[o.name] / 1e3:,.1f}", f"{(o.read_bytes + o.write_bytes) / 1024:,.1f}", VERDICT[o.verified],
-        )  # fmt: skip
+    columns = _columns(result)
+    everything = console.options.update(max_width=10_000)
+    while console.measure(table := _fixed(columns), options=everything).maximum > console.width and len(columns) > 2:
+        columns.pop()  # the last says least; operators.parquet has them all
     console.print(table)
     s = result.summary
     console.print(
-        f"{result.trace} on {result.arch}: {s['cycles']:,} cycles = {s['seconds'] * 1e6:,.1f} µs at {result.clock / 1e6:,.0f} MHz; "
-        f"bound {s['bound']['cycles']:,} (mostly {s['bound']['by']}), {s['bound']['cycles'] / s['cycles']:.0%} of it reached",
+        f"{result.trace} on {result.arch}: {s['cycles']:,} cycles = {s['seconds'] * 1e6:,.1f} µs "
+        f"at {result.clock / 1e6:,.0f} MHz; "
+        f"bound {s['bound']['cycles']:,} (mostly {s['bound']['by']}), "
+        f"{s['bound']['cycles'] / s['cycles']:.0%} of it reached",
         soft_wrap=True,
     )
     console.print(
-        f"MACs: {s['macs']['dense']:,} dense, {s['macs']['effectual']:,} effectual, {s['macs']['performed']:,} performed; "
+        f"MACs: {s['macs']['dense']:,} dense, {s['macs']['effectual']:,} effectual, "
+        f"{s['macs']['performed']:,} performed; "
         f"utilisation {s['utilization']:.1%}",
         soft_wrap=True,
     )
@@ -51,6 +47,45 @@ def print_result(result: Result, console: Console, folder: Path) -> None:
     )
     print_energy(s["energy_by_component_pj"], s["technology"], console)
     console.print(f"verified against NumPy: {VERDICT[s['verified']]}; results in {folder}", soft_wrap=True)
+
+
+def _columns(result: Result) -> list[tuple[str, JustifyMethod, list[str]]]:
+    """Return title, alignment and cells of the columns, the most telling first."""
+    operators = result.operators
+    energy = energy_by(result.actions, result.energies, "operator")
+    columns: list[tuple[str, JustifyMethod, list[str]]] = [
+        ("operator", "left", [o.name for o in operators]),
+        ("cycles", "right", [f"{o.cycles:,}" for o in operators]),
+        ("bound", "right", [f"{o.bound[0]:,}" for o in operators]),
+        ("bound by", "left", [_short(o.bound[1]) for o in operators]),
+        ("critical unit", "left", [_short(o.critical) for o in operators]),
+    ]
+    for state, title in STALL_TITLES.items():
+        columns.append((title, "right", [f"{o.stalls[state] / o.cycles:.0%}" for o in operators]))
+    columns += [
+        ("util.", "right", [f"{o.utilization:.1%}" for o in operators]),
+        ("µJ", "right", [f"{energy[o.name] / 1e6:,.2f}" for o in operators]),
+        ("DRAM KiB", "right", [f"{(o.read_bytes + o.write_bytes) / 1024:,.1f}" for o in operators]),
+        ("mapping", "left", [o.program.mapping for o in operators]),
+    ]
+    if any(o.verified is not None for o in operators):
+        columns.append(("check", "left", [VERDICT[o.verified] for o in operators]))
+    return columns
+
+
+def _short(unit: str) -> str:
+    return unit if len(unit) <= LONGEST_UNIT else f"{unit[: LONGEST_UNIT - 1]}…"
+
+
+def _fixed(columns: list[tuple[str, JustifyMethod, list[str]]]) -> Table:
+    """Lay columns out as wide as they are: a name or a number cut short is of no use."""
+    table = _table()
+    table.padding, table.show_edge = (0, 1, 0, 0), False
+    for title, justify, _ in columns:
+        table.add_column(title, justify=justify, no_wrap=True)
+    for row in zip(*(cells for *_, cells in columns), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def print_energy(by_component: dict[str, float], technology: str, console: Console) -> None:
