@@ -47,6 +47,10 @@ class Accelerator(Protocol):
     """The interface of a chip's module: pure functions from an operator to its Program."""
 
     Chip: type[Part]
+    DEEPER: tuple[str, ...]
+    """Dotted keys of parameters of which more never makes a run slower (queues)."""
+    WIDER: tuple[str, ...]
+    """Dotted keys of parameters of which twice as much never makes a run slower, where the work divides evenly."""
 
     def geometry(self, operator: Operator, chip: Any) -> Hashable:
         """Return all that matching depends on beside the operator."""

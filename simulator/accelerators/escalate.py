@@ -46,6 +46,11 @@ from simulator.hardware.pe_array import (
 from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit
 from simulator.trace import Conv2d, Linear, Operator, Tensor
 
+DEEPER = ("array.input_queue", "array.result_queue")
+"""Parameters of which more never makes a run slower."""
+WIDER = ("array.blocks",)
+"""Parameters of which twice as much never makes a run slower where the work divides evenly."""
+
 Mapping = Literal["decomposed", "accumulated", "dense"]
 Code = Literal["bitmap", "two_level", "run_length"]
 

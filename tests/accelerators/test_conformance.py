@@ -1,0 +1,241 @@
+"""The laws that every accelerator keeps. One that is registered later passes through this suite by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from simulator import load_arch, load_trace, simulate
+from simulator.accelerators import accelerator, list_accelerators
+from simulator.arch import Arch, Config, list_configs, read_config, validate
+from simulator.errors import InputError
+from simulator.program import STATES
+from simulator.results.result import Result
+from simulator.simulation import MatchCache
+from simulator.trace import Operator, list_traces
+from tests.operators import masked, operators, trace_of
+
+CHIPS = [name for name in list_configs() if read_config(name).accelerator in list_accelerators()]
+chips = pytest.mark.parametrize("chip", CHIPS)
+
+
+def laws(examples: int) -> settings:
+    return settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=examples)
+
+
+@cache
+def config(chip: str) -> Config:
+    return read_config(chip)
+
+
+def arch(chip: str, parameters: Mapping[str, str] = {}) -> Arch[Any]:  # noqa: B006
+    written = config(chip)
+    return validate(written.overridden(parameters), accelerator(written.accelerator).Chip)
+
+
+def run(operator: Operator, machine: Arch[Any], check: bool = False, cache: MatchCache | None = None) -> Result:
+    """Simulate one operator; a chip that does not run it, or not with so little room, says so in a sentence."""
+    try:
+        return simulate(trace_of(operator), machine, check, cache=cache)
+    except InputError as refusal:
+        assert operator.name in str(refusal)
+        assume(False)
+        raise
+
+
+def integers(written: Config) -> list[str]:
+    """Keys of parameters that are plain whole numbers."""
+
+    def at(key: str) -> Any:
+        value: Any = written.values
+        for part in key.split("."):
+            value = value[part]
+        return value
+
+    return [key for key in written.provenance if type(at(key)) is int]
+
+
+@st.composite
+def machines(draw: st.DrawFn, chip: str) -> dict[str, str]:
+    """Draw a configuration: whole numbers around the written ones, and another bandwidth, latency and clock."""
+    written = config(chip)
+    changed = draw(st.lists(st.sampled_from(integers(written)), max_size=5, unique=True))
+    parameters = {key: str(draw(st.integers(1, 12))) for key in changed}
+    parameters["dram.bandwidth"] = f"{draw(st.sampled_from((1, 3, 8, 25, 100, 900)))} GB/s"
+    parameters["dram.latency"] = f"{draw(st.sampled_from((0, 7, 100, 2000)))} ns"
+    parameters["clock"] = f"{draw(st.sampled_from((200, 800, 1333)))} MHz"
+    try:
+        arch(chip, parameters)
+    except InputError:
+        assume(False)
+    return parameters
+
+
+def test_every_accelerator_has_a_configuration() -> None:
+    assert {config(chip).accelerator for chip in CHIPS} == set(list_accelerators())
+
+
+@chips
+@laws(150)
+@given(operator=operators(), data=st.data())
+def test_one_loop_for_numbers_and_cycles(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """Law 1: the loops that count cycles give the plain NumPy result, and count the same without values."""
+    machine = arch(chip, data.draw(machines(chip)))
+    checked = run(operator, machine, check=True)
+    assert checked.verified is True
+    plain = run(masked(operator), machine)
+    assert plain.verified is None
+    ours, theirs = plain.summary, checked.summary
+    assert {k: v for k, v in ours.items() if k not in ("digests", "verified")} == {
+        k: v for k, v in theirs.items() if k not in ("digests", "verified")
+    }
+
+
+@chips
+@laws(100)
+@given(operator=operators(), data=st.data())
+def test_conservation(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """Law 2: unit-cycles, bytes, energy and effectual MACs are conserved."""
+    parameters = data.draw(machines(chip))
+    result = run(operator, arch(chip, parameters))
+    for instances, states in result.operators[0].timeline.units.values():
+        assert states.sum() == instances * result.cycles
+        assert states.min() >= 0
+    summary = result.summary
+    assert sum(summary["stalls"].values()) == summary["cycles"]
+    streams = result.streams
+    assert all(moved >= least for moved, least in zip(streams["bytes"], streams["compulsory_bytes"], strict=True))
+    moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
+    assert moved == sum(streams["bytes"])
+    assert summary["energy_pj"] == pytest.approx(sum(result.energies))
+    assert summary["energy_pj"] == pytest.approx(sum(summary["energy_by_component_pj"].values()))
+    written = run(operator, arch(chip))
+    assert summary["macs"]["dense"] == operator.macs
+    assert summary["macs"]["effectual"] == written.summary["macs"]["effectual"]
+    assert summary["macs"]["effectual"] <= summary["macs"]["performed"]
+
+
+@chips
+@laws(100)
+@given(operator=operators(), data=st.data())
+def test_bounds(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """Law 3: no run beats work over peak, nor bytes over bandwidth."""
+    machine = arch(chip, data.draw(machines(chip)))
+    result = run(operator, machine)
+    summary = result.summary
+    assert summary["cycles"] >= summary["bound"]["cycles"]
+    program = result.operators[0].program
+    assert summary["cycles"] * program.peak >= summary["macs"]["performed"]
+    moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
+    assert summary["cycles"] * machine.chip.dram.bandwidth >= moved * machine.chip.clock
+    assert 0 <= summary["utilization"] <= 1
+
+
+@chips
+@laws(250)
+@given(operator=operators(), data=st.data())
+def test_monotony(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """Law 4: more bandwidth, less latency and deeper queues never make a run slower."""
+    parameters = data.draw(machines(chip))
+    kept = MatchCache()
+    machine = arch(chip, parameters)
+    before = run(operator, machine, cache=kept).cycles
+    for key in accelerator(config(chip).accelerator).DEEPER:
+        value: Any = machine.chip
+        for part in key.split("."):
+            value = getattr(value, part)
+        deeper = arch(chip, parameters | {key: str(value + data.draw(st.integers(1, 3)))})
+        assert run(operator, deeper, cache=kept).cycles <= before, key
+    times = data.draw(st.sampled_from((1.01, 1.5, 2, 7)))
+    faster = arch(chip, parameters | {"dram.bandwidth": f"{int(machine.chip.dram.bandwidth * times)} B/s"})
+    assert run(operator, faster, cache=kept).cycles <= before
+    sooner = arch(chip, parameters | {"dram.latency": f"{machine.chip.dram.latency // 2} ps"})
+    assert run(operator, sooner, cache=kept).cycles <= before
+
+
+@chips
+@laws(60)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_more_lanes_of_divisible_work(chip: str, data: st.DataObject, seed: int) -> None:
+    """Law 4: twice the lanes never make work that divides evenly among them slower."""
+    from simulator.trace import Conv2d, DensityTensor
+
+    parameters = data.draw(machines(chip))
+    model = accelerator(config(chip).accelerator)
+    for key in model.WIDER:
+        fewer = data.draw(st.integers(1, 4))
+        few, many = (arch(chip, parameters | {key: str(n)}) for n in (fewer, 2 * fewer))
+        operator = Conv2d(
+            "conv",
+            DensityTensor((1, 32, 6, 6), 0.4, seed),
+            basis=DensityTensor((6, 3, 3), 1.0, seed + 1),
+            coefficients=DensityTensor((24 * fewer, 32, 6), 0.1, seed + 2, bits=1),
+            padding=1,
+        )
+        assert run(operator, many).cycles <= run(operator, few).cycles
+
+
+def _summary(chip: str, trace: str) -> dict[str, Any]:
+    return simulate(load_trace(trace), load_arch(chip)).summary
+
+
+@chips
+def test_determinism(chip: str) -> None:
+    """Law 5: the same inputs give the same bits, in this process, again, and in another one."""
+    results = []
+    for trace in list_traces():
+        try:
+            first = _summary(chip, trace)
+        except InputError:
+            continue
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            assert first == _summary(chip, trace) == pool.submit(_summary, chip, trace).result()
+        results.append(first)
+    assert results, "no shipped trace runs on this chip"
+
+
+@chips
+def test_real_traces_are_verified(chip: str) -> None:
+    """Law 1 on every shipped trace that the chip runs: every operator equals NumPy, exactly."""
+    verified = []
+    for trace in list_traces():
+        try:
+            verified.append(simulate(load_trace(trace), load_arch(chip), check=True).verified)
+        except InputError:
+            continue
+    assert verified
+    assert all(verdict is True for verdict in verified)
+
+
+@chips
+@laws(30)
+@given(operator=operators(), data=st.data())
+def test_a_kept_match_changes_nothing(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """Matching depends on trace and geometry alone: with a cache full of others' matches, results are the same."""
+    kept = MatchCache()
+    for _ in range(3):
+        machine = arch(chip, data.draw(machines(chip)))
+        assert run(operator, machine, cache=kept).summary == run(operator, machine).summary
+
+
+@chips
+def test_every_unit_is_accounted_for_in_every_tile(chip: str) -> None:
+    """Inside each tile the states of a unit sum to its instances times the stage's cycles."""
+    for trace in list_traces():
+        try:
+            result = simulate(load_trace(trace), load_arch(chip))
+        except InputError:
+            continue
+        for operator in result.operators:
+            for stage in operator.program.stages:
+                for unit in stage.units.values():
+                    assert unit.states.shape == (operator.program.tiles, len(STATES))
+                    np.testing.assert_array_equal(unit.states.sum(axis=1), unit.instances * stage.cycles)

@@ -1,0 +1,91 @@
+"""Small random operators with real values, of every kind that a chip may meet."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from simulator.trace import Conv2d, Linear, MaskTensor, MatMul, Operator, Tensor, Trace, ValueTensor
+
+
+def values(rng: np.random.Generator, shape: tuple[int, ...], density: float, bits: int = 8) -> ValueTensor:
+    """Draw integers, a share of them non-zero; one bit is a ternary sign."""
+    high = 1 if bits == 1 else 127
+    drawn = rng.integers(1, high + 1, shape) * rng.choice((-1, 1), shape)
+    return ValueTensor((drawn * (rng.random(shape) < density)).astype(np.int64), bits=bits)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, kinds: tuple[str, ...] = ("decomposed", "pointwise", "depthwise", "dense")) -> Conv2d:
+    """Draw a convolution: decomposed, 1×1 ternary, depthwise or plain; any stride, padding, dilation, groups."""
+    kind = draw(st.sampled_from(kinds))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    density = draw(st.sampled_from((0.0, 0.05, 0.3, 0.7, 1.0)))
+    sparse = draw(st.sampled_from((0.0, 0.05, 0.2, 0.6, 1.0)))
+    groups = draw(st.sampled_from((1, 1, 1, 2))) if kind in ("decomposed", "pointwise", "dense") else 1
+    per_group = draw(st.integers(1, 6) if kind == "dense" else st.integers(1, 80))
+    channels = groups * per_group
+    outputs = groups * draw(st.integers(1, 12))
+    if kind == "depthwise":
+        groups, per_group = channels, 1
+        outputs = channels * draw(st.integers(1, 2))
+    kernel = (1, 1) if kind == "pointwise" else (draw(st.integers(1, 5)), draw(st.integers(2, 4)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    size = tuple(draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 12)) for k, d, p in zip(kernel, dilation, padding))
+    images = draw(st.integers(1, 2))
+    attributes = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    data = values(rng, (images, channels, *size), density)
+    if kind == "decomposed":
+        bases = draw(st.integers(1, 8))
+        return Conv2d(
+            "conv",
+            data,
+            basis=values(rng, (bases, *kernel), 0.9),
+            coefficients=values(rng, (outputs, per_group, bases), sparse, bits=1),
+            **attributes,
+        )
+    bits = 1 if kind == "pointwise" else 8
+    return Conv2d("conv", data, weight=values(rng, (outputs, per_group, *kernel), sparse, bits), **attributes)
+
+
+@st.composite
+def linears(draw: st.DrawFn) -> Linear:
+    """Draw a fully connected layer with ternary weights over one or more leading axes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    inputs, outputs = draw(st.integers(1, 200)), draw(st.integers(1, 30))
+    leading = draw(st.lists(st.integers(1, 4), min_size=0, max_size=2))
+    return Linear(
+        "linear",
+        values(rng, (*leading, inputs), draw(st.sampled_from((0.0, 0.3, 1.0)))),
+        weight=values(rng, (outputs, inputs), draw(st.sampled_from((0.0, 0.1, 1.0))), bits=1),
+    )
+
+
+@st.composite
+def matmuls(draw: st.DrawFn) -> MatMul:
+    """Draw a product of two activations."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    m, k, n = (draw(st.integers(1, 20)) for _ in range(3))
+    return MatMul("matmul", values(rng, (m, k), 0.5), values(rng, (k, n), 0.5))
+
+
+def operators() -> st.SearchStrategy[Operator]:
+    """Draw any operator."""
+    return st.one_of(convolutions(), convolutions(), linears(), matmuls())
+
+
+def masked(operator: Operator) -> Operator:
+    """Return the same operator with what is known of its tensors reduced to masks."""
+
+    def mask(tensor: Tensor) -> MaskTensor:
+        return MaskTensor.of(tensor.mask(), bits=tensor.bits)
+
+    tensors = {role: mask(tensor) for role, tensor in operator.tensors.items()}
+    return type(operator)(operator.name, **tensors, **operator.attributes)
+
+
+def trace_of(*operators: Operator) -> Trace:
+    """Make a trace of some operators."""
+    return Trace("test", operators)

@@ -1,0 +1,548 @@
+"""Whatever cannot be used ends in status 2 and one sentence, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from simulator.cli import main
+from simulator.errors import InputError
+from simulator.trace import Conv2d, DensityTensor, MatMul, Trace, quantise, save_trace
+from tests.trace.helpers import tampered
+
+TRACE = "small.safetensors"
+RUN = ("run", "escalate", TRACE)
+CHIP = importlib.resources.files("simulator.arch_configs").joinpath("escalate.yaml").read_text("utf-8")
+
+
+class Desk:
+    """A working directory with a good trace in it, and the means to make bad files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, "utf-8")
+
+    def trace(self, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> tuple[str, ...]:
+        """Spoil header or arrays of the trace, and run it."""
+        tampered(self.folder / TRACE, self.folder / "bad.safetensors", change)
+        return ("run", "escalate", "bad.safetensors")
+
+    def operator(self, operator: Any) -> tuple[str, ...]:
+        """Run a trace of one operator."""
+        save_trace(Trace("bad", (operator,)), self.folder / "bad.safetensors")
+        return ("run", "escalate", "bad.safetensors")
+
+    def chip(self, key: str, value: Any = None, last: str | None = "value") -> tuple[str, ...]:
+        """Run with a parameter changed in the YAML file: its ``last``, or the whole of it; None removes it."""
+        document = YAML(typ="safe").load(CHIP)
+        *sections, name = (*key.split("."), *((last,) if last else ()))
+        place = document
+        for section in sections:
+            place = place.setdefault(section, {})
+        if value is None:
+            del place[name]
+        else:
+            place[name] = value
+        with (self.folder / "chip.yaml").open("w") as file:
+            YAML(typ="safe").dump(document, file)
+        return ("run", "chip.yaml", TRACE)
+
+    def yaml(self, text: str) -> tuple[str, ...]:
+        """Run with this text as the YAML file."""
+        self.write("chip.yaml", text)
+        return ("run", "chip.yaml", TRACE)
+
+    def technology(self, text: str) -> tuple[str, ...]:
+        """Run with this text as the technology table."""
+        self.write("mine.csv", text)
+        return (*RUN, "--set", "technology=mine.csv")
+
+    def listing(self) -> dict[str, bytes | None]:
+        """Every file and folder below, with what is in it."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes() if path.is_file() else None
+            for path in self.folder.rglob("*")
+        }
+
+
+@pytest.fixture
+def desk(small_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    shutil.copy(small_trace, tmp_path / TRACE)
+    monkeypatch.chdir(tmp_path)
+    return Desk(tmp_path)
+
+
+Case = tuple[Callable[[Desk], tuple[str, ...]], tuple[str, ...]]
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, *words: str) -> Callable[[Callable[[Desk], tuple[str, ...]]], None]:
+    """Register what to do on the desk, and what the sentence must say."""
+
+    def register(make: Callable[[Desk], tuple[str, ...]]) -> None:
+        assert name not in CASES
+        CASES[name] = (make, words)
+
+    return register
+
+
+def edited(header: dict[str, Any], *path: Any, value: Any) -> None:
+    *way, last = path
+    for step in way:
+        header = header[step]
+    header[last] = value
+
+
+# --- the trace -------------------------------------------------------------------------------------------------
+
+case("trace: missing file", "absent.safetensors", "neither a file")(
+    lambda desk: ("run", "escalate", "absent.safetensors")
+)
+case("trace: missing file in a folder", "data/absent.safetensors", "no such file")(
+    lambda desk: ("run", "escalate", "data/absent.safetensors")
+)
+case("trace: misspelt name", "digitscnn", "did you mean 'digits_cnn'?")(lambda desk: ("run", "escalate", "digitscnn"))
+case("trace: inspect a missing one", "absent.safetensors")(lambda desk: ("inspect", "absent.safetensors"))
+
+
+@case("trace: a folder", "there", "folder")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "there").mkdir()
+    return ("run", "escalate", "there")
+
+
+@case("trace: data cut short", "bad.safetensors", "cut short")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "bad.safetensors").write_bytes((desk.folder / TRACE).read_bytes()[:-100])
+    return ("run", "escalate", "bad.safetensors")
+
+
+@case("trace: header cut short", "bad.safetensors", "cut short")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "bad.safetensors").write_bytes((desk.folder / TRACE).read_bytes()[:50])
+    return ("run", "escalate", "bad.safetensors")
+
+
+@case("trace: not safetensors", "bad.safetensors", "not a safetensors file")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("bad.safetensors", "layers: many\n")
+    return ("run", "escalate", "bad.safetensors")
+
+
+@case("trace: empty file", "bad.safetensors", "not a safetensors file")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("bad.safetensors", "")
+    return ("run", "escalate", "bad.safetensors")
+
+
+@case("trace: safetensors of something else", "bad.safetensors", "not a Skipper trace", "'skipper'")
+def _(desk: Desk) -> tuple[str, ...]:
+    from safetensors.numpy import save_file
+
+    save_file({"weight": np.zeros(3)}, desk.folder / "bad.safetensors")
+    return ("run", "escalate", "bad.safetensors")
+
+
+case("trace: newer format", "bad.safetensors", "newer Skipper", "format 2")(
+    lambda desk: desk.trace(lambda header, arrays: edited(header, "version", value=2))
+)
+case("trace: no operators", "bad.safetensors", "no operators")(
+    lambda desk: desk.trace(lambda header, arrays: edited(header, "operators", value=[]))
+)
+case("trace: shape contradicts operator", "bad.safetensors", "operator 'linear'", "weight", "(10, 69)", "(10, 70)")(
+    lambda desk: desk.trace(
+        lambda header, arrays: (
+            edited(header, "tensors", "linear.weight", "shape", value=[10, 69]),
+            arrays.update({"linear.weight": np.ascontiguousarray(arrays["linear.weight"][:, 1:])}),
+        )
+    )
+)
+case("trace: shape contradicts data", "bad.safetensors", "tensor 'linear.weight'", "(10, 71)", "(10, 70)")(
+    lambda desk: desk.trace(lambda header, arrays: edited(header, "tensors", "linear.weight", "shape", value=[10, 71]))
+)
+case("trace: NaN scale", "bad.safetensors", "'linear.weight'", "scale", "positive finite")(
+    lambda desk: desk.trace(
+        lambda header, arrays: edited(header, "tensors", "linear.weight", "scale", value=float("nan"))
+    )
+)
+case("trace: infinite scale", "bad.safetensors", "'linear.weight'", "scale", "positive finite")(
+    lambda desk: desk.trace(
+        lambda header, arrays: edited(header, "tensors", "linear.weight", "scale", value=float("inf"))
+    )
+)
+case("trace: NaN in floating-point data", "bad.safetensors", "'linear.weight'", "must be integers")(
+    lambda desk: desk.trace(lambda header, arrays: arrays.update({"linear.weight": np.full((10, 70), np.nan)}))
+)
+case("trace: values too wide, found when read", "bad.safetensors", "'linear.input'", "do not fit 8 bits")(
+    lambda desk: desk.trace(lambda header, arrays: arrays.update({"linear.input": np.full((1, 70), 999, np.int16)}))
+)
+case("trace: unknown type of operator", "bad.safetensors", "'liner'", "did you mean 'linear'?")(
+    lambda desk: desk.trace(lambda header, arrays: edited(header, "operators", 4, "type", value="liner"))
+)
+case("operator that the chip does not run", "bad.safetensors", "escalate", "'scores'", "matmul", "conv2d and linear")(
+    lambda desk: desk.operator(MatMul("scores", DensityTensor((4, 5), 0.5, 0), DensityTensor((5, 6), 0.5, 1)))
+)
+case("8-bit weights of a 1×1 convolution", "bad.safetensors", "'pointwise'", "weight", "8-bit", "ternary")(
+    lambda desk: desk.operator(
+        Conv2d("pointwise", DensityTensor((1, 4, 5, 5), 0.5, 0), DensityTensor((3, 4, 1, 1), 1, 1))
+    )
+)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_real_values_that_are_no_numbers_are_refused_when_a_trace_is_built(value: float) -> None:
+    with pytest.raises(InputError, match="NaN and . infinite"):
+        quantise(np.array([1.0, value, 3.0]))
+
+
+# --- the configuration -----------------------------------------------------------------------------------------
+
+case("arch: misspelt name", "'escalat'", "did you mean 'escalate'?")(lambda desk: ("run", "escalat", TRACE))
+case("arch: show a misspelt name", "'escalat'", "did you mean 'escalate'?")(lambda desk: ("show", "escalat"))
+case("arch: missing file", "absent.yaml", "No such file")(lambda desk: ("run", "absent.yaml", TRACE))
+case("arch: not text", TRACE, "no architecture")(lambda desk: ("run", TRACE, TRACE))
+
+
+@case("arch: bytes that are not UTF-8", "chip.yaml", "UTF-8")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "chip.yaml").write_bytes(b"\xff\xfe")
+    return ("run", "chip.yaml", TRACE)
+
+
+case("arch: unknown accelerator", "chip.yaml", "'accelerator'", "did you mean 'escalate'?")(
+    lambda desk: desk.chip("accelerator", "escalated", last=None)
+)
+case("arch: accelerator is no word", "chip.yaml", "'accelerator'", "expected the name")(
+    lambda desk: desk.chip("accelerator", 5, last=None)
+)
+case("key: unknown in a file", "chip.yaml", "'array.block'", "did you mean 'blocks'?")(
+    lambda desk: desk.chip("array.block", {"value": 3, "source": "assumed", "why": "Misspelt."}, last=None)
+)
+case("section: unknown in a file", "chip.yaml", "'arrays'", "did you mean 'array'?")(
+    lambda desk: desk.chip("arrays.blocks", {"value": 3, "source": "assumed", "why": "Misspelt."}, last=None)
+)
+case("key: unknown to --set", "escalate.yaml", "--set array.block:", "did you mean 'array.blocks'?")(
+    lambda desk: (*RUN, "--set", "array.block=3")
+)
+case("--set without a value", "--set array.blocks", "KEY=VALUE")(lambda desk: (*RUN, "--set", "array.blocks"))
+case("--set with an empty value", "escalate.yaml", "'array.blocks'", "integer")(
+    lambda desk: (*RUN, "--set", "array.blocks=")
+)
+case("--set with bad YAML", "--set array.blocks", "not valid YAML")(lambda desk: (*RUN, "--set", "array.blocks=[1"))
+case("YAML: key twice", "chip.yaml, line ", 'duplicate key "dram"')(
+    lambda desk: desk.yaml(CHIP + "\ndram: {value: 1, source: assumed, why: Twice.}\n")
+)
+case("YAML: invalid", "chip.yaml, line 3", "not valid YAML")(
+    lambda desk: desk.yaml("skipper: 1\naccelerator: escalate\nclock: [1, 2\n")
+)
+case("YAML: a tab", "chip.yaml, line 2", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\n\tclock: 2\n"))
+case("YAML: no such day", "chip.yaml", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\nclock: 2020-02-31\n"))
+case("YAML: contains itself", "chip.yaml", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\narray: &a\n  b: *a\n"))
+case("YAML: a list", "chip.yaml", "expected a configuration", "list")(lambda desk: desk.yaml("- 1\n- 2\n"))
+case("YAML: empty", "chip.yaml", "expected a configuration")(lambda desk: desk.yaml(""))
+case("key: missing", "chip.yaml", "'mac_row.multipliers' is missing", "expected 8-bit multipliers")(
+    lambda desk: desk.chip("mac_row.multipliers", last=None)
+)
+case("section: missing", "chip.yaml", "'array' is missing", "expected a section")(
+    lambda desk: desk.chip("array", last=None)
+)
+case("key: bare value", "chip.yaml", "'array.blocks'", "source: paper|derived|assumed")(
+    lambda desk: desk.chip("array.blocks", 32, last=None)
+)
+case("key: no source", "chip.yaml", "'array.blocks.source'", "expected one of paper, derived, assumed")(
+    lambda desk: desk.chip("array.blocks", last="source")
+)
+case("key: wrong source", "chip.yaml", "'array.blocks.source'", "'guessed'", "expected one of paper, derived, assumed")(
+    lambda desk: desk.chip("array.blocks", "guessed", last="source")
+)
+case("key: no why", "chip.yaml", "'array.blocks.why'", "expected")(lambda desk: desk.chip("array.blocks", last="why"))
+case("key: misspelt why", "chip.yaml", "'array.blocks.whi'", "did you mean 'why'?")(
+    lambda desk: desk.chip("array.blocks", "Because.", last="whi")
+)
+case("format: newer", "chip.yaml", "'skipper'", "newer", "expected 1")(lambda desk: desk.chip("skipper", 2, last=None))
+case("format: missing", "chip.yaml", "'skipper'", "expected 'skipper: 1'")(lambda desk: desk.chip("skipper", last=None))
+case("format: no number", "chip.yaml", "'skipper'", "expected 1")(lambda desk: desk.chip("skipper", True, last=None))
+
+for key, value, *words in (
+    # sizes that nothing has
+    ("activation_buffer.size", "0 B", "greater than 0"),
+    ("activation_buffer.size", "-64 KiB", "greater than 0"),
+    ("clock", "0 Hz", "greater than 0"),
+    ("dram.bandwidth", "-1 GB/s", "greater than 0"),
+    ("dram.latency", "-1 ns", "greater than or equal to 0"),
+    ("array.blocks", 0, "greater than or equal to 1", "0"),
+    ("array.blocks", -3, "greater than or equal to 1", "-3"),
+    ("array.blocks", 10**30, "less than or equal to 4096"),
+    ("activation_buffer.width_bits", 12, "multiple of 8", "12"),
+    # units
+    ("activation_buffer.size", "64 MHz", "64 KiB", "in Hz"),
+    ("clock", "64 KiB", "800 MHz", "in B"),
+    ("dram.bandwidth", "25.6 GB", "25.6 GB/s", "in B"),
+    ("dram.latency", "100 cycles", "100 ns", "in cycles"),
+    ("activation_buffer.size", 64, "64 KiB", "without a unit"),
+    ("clock", 800000000, "800 MHz", "without a unit"),
+    ("dram.latency", 0, "100 ns", "without a unit"),
+    ("activation_buffer.size", "64", "64 KiB", "without a unit"),
+    ("activation_buffer.size", "64 K", "64 KiB", "without a unit"),
+    ("activation_buffer.size", "1.5 B", "whole number of B"),
+    ("dram.latency", "0.0001 ns", "whole number of picoseconds"),
+    ("activation_buffer.size", "large", "64 KiB", "'large'"),
+    ("activation_buffer.size", True, "64 KiB", "'True'"),
+    ("activation_buffer.size", [64], "64 KiB"),
+    # numbers that are none
+    ("clock", "inf Hz", "whole number of Hz"),
+    ("clock", float("nan"), "800 MHz", "not"),
+    ("dram.bandwidth", "nan B/s", "whole number of B/s"),
+    ("dram.energy_pj_per_bit", float("inf"), "finite"),
+    ("dram.energy_pj_per_bit", float("nan"), "finite"),
+    ("dram.energy_pj_per_bit", -1, "greater than or equal to 0"),
+    # types
+    ("array.blocks", "many", "integer", "'many'"),
+    ("array.blocks", "32", "integer", "'32'"),
+    ("array.blocks", 2.5, "integer", "2.5"),
+    ("array.blocks", True, "integer", "True"),
+    ("array.blocks", {"number": 3}, "integer"),
+    ("dram.energy_pj_per_bit", True, "number", "True"),
+    ("array.slices_own", "columns", "'bases' or 'rows'", "'columns'"),
+    ("technology", 45, "string", "45"),
+    # what belongs together
+    ("channel_accumulation.network_lanes", 48, "power of two", "48"),
+    ("channel_accumulation.look_ahead", 1, "look_ahead = 1"),
+    ("channel_accumulation.offsets", [[3, 0]], "look_ahead = 2", "(3, 0)"),
+    ("channel_accumulation.offsets", [["a", 0]], "integer"),
+    # what does not exist
+    ("technology", "45mn", "did you mean '45nm'?"),
+    ("technology", "absent.csv", "No such file"),
+):  # fmt: skip
+    shown = key.split(".")[0] if words[0].startswith("look_ahead = ") or words[0] == "power of two" else key
+    quoted = "" if key == "technology" and value != 45 else f"'{shown}"
+    case(f"{key}: {value} in a file", *(() if not quoted else ("chip.yaml",)), quoted, *words)(
+        lambda desk, key=key, value=value: desk.chip(key, value)
+    )
+    if not isinstance(value, dict):
+        setting = json.dumps(value) if isinstance(value, list | bool | int) else str(value).replace("nan", ".nan")
+        setting = (
+            {"inf": ".inf", "32": "'32'", "64": "'64'"}.get(setting, setting)
+            if isinstance(value, str | float)
+            else setting
+        )
+        case(f"{key}: {value} by --set", *(() if not quoted else ("escalate.yaml",)), quoted, *words)(
+            lambda desk, key=key, setting=setting: (*RUN, "--set", f"{key}={setting}")
+        )
+
+
+# --- what does not fit -----------------------------------------------------------------------------------------
+
+for buffer, operator in (
+    ("activation_buffer.size", "first"),
+    ("output_buffer.size", "first"),
+    ("coefficient_buffer.size", "first"),
+    ("mac_row.line_buffer", "first"),
+):
+    case(f"{buffer}: too small for any tile", TRACE, "escalate", f"operator '{operator}'", f"enlarge {buffer}")(
+        lambda desk, buffer=buffer: (*RUN, "--set", f"{buffer}=2 B")
+    )
+
+
+# --- technology tables -----------------------------------------------------------------------------------------
+
+HEAD = "kind,size_bytes,width_bits,energy_pj,source,note\n"
+case("technology: columns", "mine.csv", "expected the columns kind, size_bytes")(
+    lambda desk: desk.technology("kind,energy\nadd_16b,1\n")
+)
+case("technology: empty", "mine.csv", "expected the columns")(lambda desk: desk.technology(""))
+for row, *words in (
+    ("add_16b,0,0,much,paper,", "line 2", "expected numbers"),
+    ("add_16b,0,0", "line 2", "expected numbers"),
+    ("add_16b,0,0,nan,paper,", "line 2", "finite energy_pj"),
+    ("add_16b,0,0,-1,paper,", "line 2", "none negative"),
+    ("sram_read,64,0,1,paper,", "line 2", "sizes"),
+    ("add_16b,0,0,1,,", "line 2", "'add_16b' names no source"),
+    ("add_16b,0,0,1,paper,\nadd_16b,0,0,2,paper,", "line 3", "'add_16b' is given before"),
+    ("add_16b,0,0,1,paper,", "no energy for"),
+):
+    case(f"technology: {row!r}", "mine.csv", *words)(lambda desk, row=row: desk.technology(f"{HEAD}{row}\n"))
+case("price: no run", "absent", "expected the folder of a finished run")(
+    lambda desk: ("price", "absent", "--technology", "45nm")
+)
+case("price: misspelt technology", "45mn", "did you mean '45nm'?")(lambda desk: ("price", ".", "--technology", "45mn"))
+
+
+@case("price: a table that is no table of actions", "bad/actions.parquet", "expected the folder of a finished run")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "bad").mkdir()
+    desk.write("bad/actions.parquet", "PAR1")
+    return ("price", "bad", "--technology", "45nm")
+
+
+# --- where the results go --------------------------------------------------------------------------------------
+
+
+@case("out: holds another run", "there", "another run", "--force")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "there").mkdir()
+    desk.write("there/summary.json", '{"digests": {"trace": "other"}}')
+    return (*RUN, "--out", "there")
+
+
+@case("out: holds other files", "there", "'thesis.tex'", "not of a run")
+def _(desk: Desk) -> tuple[str, ...]:
+    (desk.folder / "there").mkdir()
+    desk.write("there/thesis.tex", "years of work")
+    return (*RUN, "--out", "there", "--force")
+
+
+@case("out: a file", "there", "expected a folder", "found a file")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("there", "")
+    return (*RUN, "--out", "there", "--force")
+
+
+@case("out: below a file", "there", "is a file")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("there", "")
+    return (*RUN, "--out", "there/is/no/folder")
+
+
+@case("out: the working directory", "'small.safetensors'", "not of a run")
+def _(desk: Desk) -> tuple[str, ...]:
+    return (*RUN, "--out", ".", "--force")
+
+
+case("out: a name too long", "File name too long")(lambda desk: (*RUN, "--out", "x" * 300))
+case("timeline: missing folder", "absent/timeline.json", "a folder that exists")(
+    lambda desk: (*RUN, "--timeline", "absent/timeline.json")
+)
+case("timeline: inside the run folder", "r/t.json", "outside")(
+    lambda desk: (*RUN, "--out", "r", "--timeline", "r/t.json")
+)
+case("timeline: a folder", "found a folder")(lambda desk: (*RUN, "--timeline", ".."))
+
+
+def refusal(desk: Desk, *arguments: str) -> str:
+    """Run a command that must be refused; return its sentence."""
+    before = desk.listing()
+    result = CliRunner().invoke(main, arguments)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2, result.output
+    require_sentence(result.stdout, result.stderr)
+    assert desk.listing() == before
+    return result.stderr
+
+
+def require_sentence(stdout: str, stderr: str) -> None:
+    assert stdout == ""
+    assert stderr.startswith("skipper: ")
+    assert stderr.count("\n") == 1
+    assert stderr.endswith("\n")
+    assert "Traceback" not in stderr
+    assert len(stderr) < 400
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_sentence_and_nothing_left_behind(name: str, desk: Desk) -> None:
+    make, words = CASES[name]
+    sentence = refusal(desk, *make(desk))
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize("name", ["trace: data cut short", "array.blocks: many in a file", "out: a file"])
+def test_the_installed_command_says_the_same(name: str, desk: Desk) -> None:
+    make, words = CASES[name]
+    arguments = make(desk)
+    before = desk.listing()
+    done = subprocess.run([sys.executable, "-m", "simulator", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    require_sentence(done.stdout, done.stderr)
+    assert desk.listing() == before
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("run",), ("run", "escalate"), (*RUN, "--fast"), ("price", "run"), ("simulate",), ("show",)]
+)
+def test_usage_errors_end_in_status_2(arguments: tuple[str, ...], desk: Desk) -> None:
+    before = desk.listing()
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert desk.listing() == before
+
+
+# --- disks -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """Mount a small file system on a new folder, where that is permitted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if shutil.which("mount") is None or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_read_only_disk(desk: Desk) -> None:
+    with mounted(desk.folder / "disk", "ro,size=1m"):
+        sentence = refusal(desk, *RUN, "--out", "disk/run")
+        assert "disk/run" in sentence
+        assert "cannot be written to" in sentence
+        sentence = refusal(desk, *RUN, "--out", "run", "--timeline", "disk/timeline.json")
+        assert "disk/timeline.json" in sentence
+
+
+@pytest.mark.parametrize("size", ["4k", "16k", "32k"])
+def test_full_disk(size: str, desk: Desk) -> None:
+    with mounted(desk.folder / "disk", f"size={size}"):
+        assert "disk/run: cannot write the results: No space left" in refusal(desk, *RUN, "--out", "disk/run")
+        assert "disk/a/b/run" in refusal(desk, *RUN, "--out", "disk/a/b/run")
+        sentence = refusal(desk, *RUN, "--out", "run", "--timeline", "disk/timeline.json")
+        assert "disk/timeline.json: cannot write the results: No space left" in sentence
+
+
+def test_full_disk_keeps_the_old_run(desk: Desk) -> None:
+    with mounted(desk.folder / "disk", "size=1m") as disk:
+        assert CliRunner().invoke(main, [*RUN, "--out", "disk/run"]).exit_code == 0
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        sentence = refusal(desk, *RUN, "--out", "disk/run", "--force", "--set", "array.blocks=4")
+        assert "disk/run: cannot write the results: No space left" in sentence
+
+
+@pytest.mark.parametrize("broken", ["mkdtemp", "rename", "the last rename"])
+def test_a_disk_that_fails_leaves_the_old_run_and_nothing_else(
+    broken: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CliRunner().invoke(main, [*RUN, "--out", "run"]).exit_code == 0
+    rename = os.rename
+
+    def failing(*arguments: Any, **_: Any) -> None:
+        if broken != "the last rename" or str(arguments[0]).rpartition("/")[2].startswith(".run-"):
+            raise OSError(5, "Input/output error")
+        rename(*arguments)
+
+    monkeypatch.setattr(*(("tempfile.mkdtemp", failing) if broken == "mkdtemp" else ("os.rename", failing)))
+    sentence = refusal(desk, *RUN, "--out", "run", "--force", "--set", "array.blocks=4")
+    assert "run: cannot write the results: Input/output error" in sentence

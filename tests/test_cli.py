@@ -1,0 +1,310 @@
+"""The command, as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from simulator import __version__
+from simulator.cli import main
+from simulator.program import STATES
+from simulator.trace import list_traces
+
+FILES = {
+    "summary.json", "config.yaml", "cycles.svg",
+    "operators.parquet", "actions.parquet", "units.parquet", "streams.parquet",
+}  # fmt: skip
+
+
+def skipper(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture(scope="module")
+def finished(small_trace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    skipper("run", "escalate", small_trace, "--out", folder)
+    return folder
+
+
+@pytest.fixture
+def summary(finished: Path) -> dict:
+    return json.loads((finished / "summary.json").read_text())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_run_folder_holds_these_files(finished: Path) -> None:
+    assert set(contents(finished)) == FILES
+    assert [file.name for file in finished.parent.iterdir()] == ["run"]
+
+
+def test_summary_holds_what_is_promised(summary: dict) -> None:
+    assert summary["schema_version"] == 1
+    assert (summary["arch"], summary["trace"], summary["verified"]) == ("escalate", "small", None)
+    assert set(summary["macs"]) == {"dense", "effectual", "performed"}
+    assert set(summary["dram"]) == {"read_bytes", "write_bytes", "bandwidth_gb_s"}
+    assert set(summary["bound"]) == {"cycles", "by"}
+    assert set(summary["stalls"]) == {"busy", "starved", "blocked", "imbalance", "fill_drain"}
+    assert set(summary["digests"]) == {"trace", "config", "version"}
+    assert {"cycles", "seconds", "energy_pj", "energy_by_component_pj", "area_mm2", "utilization"} <= set(summary)
+
+
+def test_summary_adds_up(summary: dict) -> None:
+    assert sum(summary["stalls"].values()) == summary["cycles"]
+    assert sum(summary["energy_by_component_pj"].values()) == summary["energy_pj"] > 0
+    assert summary["seconds"] == summary["cycles"] / 800e6
+    assert 0 < summary["bound"]["cycles"] <= summary["cycles"]
+    assert 0 < summary["utilization"] <= 1
+    moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
+    assert summary["dram"]["bandwidth_gb_s"] == pytest.approx(moved / summary["seconds"] / 1e9)
+    assert summary["macs"]["effectual"] <= summary["macs"]["performed"]
+
+
+def test_operators_add_up_to_the_summary(finished: Path, summary: dict) -> None:
+    table = pd.read_parquet(finished / "operators.parquet")
+    assert list(table["operator"]) == ["first", "decomposed", "depthwise", "pointwise", "linear"]
+    for column, total in (
+        ("cycles", summary["cycles"]),
+        ("macs_dense", summary["macs"]["dense"]),
+        ("macs_effectual", summary["macs"]["effectual"]),
+        ("macs_performed", summary["macs"]["performed"]),
+        ("dram_read_bytes", summary["dram"]["read_bytes"]),
+        ("dram_write_bytes", summary["dram"]["write_bytes"]),
+        ("bound_cycles", summary["bound"]["cycles"]),
+        *summary["stalls"].items(),
+    ):
+        assert table[column].dtype == "int64", column
+        assert table[column].sum() == total, column
+    assert table["energy_pj"].sum() == pytest.approx(summary["energy_pj"], rel=1e-12)
+    assert table["seconds"].sum() == pytest.approx(summary["seconds"], rel=1e-12)
+    assert (table[list(summary["stalls"])].sum(axis=1) == table["cycles"]).all()
+    assert table["verified"].isna().all()
+
+
+def test_the_other_tables_agree_with_the_operators(finished: Path) -> None:
+    operators = pd.read_parquet(finished / "operators.parquet").set_index("operator")
+    units = pd.read_parquet(finished / "units.parquet")
+    assert (units[list(STATES)].sum(axis=1) == units["instances"] * units["operator"].map(operators["cycles"])).all()
+    streams = pd.read_parquet(finished / "streams.parquet")
+    for direction in ("read", "write"):
+        by_operator = streams[streams["direction"] == direction].groupby("operator")["bytes"].sum()
+        assert by_operator.to_dict() == operators[f"dram_{direction}_bytes"].to_dict()
+    actions = pd.read_parquet(finished / "actions.parquet")
+    assert actions["count"].dtype == "int64"
+    assert actions["own_pj"].dtype == "float64"
+    assert (actions["own_pj"].notna() == (actions["component"] == "dram")).all()
+
+
+def test_the_same_command_gives_the_same_bytes_in_another_process(
+    finished: Path, small_trace: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "simulator", "run", "escalate", str(small_trace), "--out", str(tmp_path / "again")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(tmp_path / "again") == contents(finished)
+
+
+def test_a_run_goes_into_the_folder_of_the_same_run(finished: Path, small_trace: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        skipper("run", "escalate", small_trace, "--out", tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(finished)
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_force_replaces_another_run(finished: Path, small_trace: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "run")
+    skipper("run", "escalate", small_trace, *out, "--set", "array.blocks=4")
+    assert "another run" in skipper("run", "escalate", small_trace, *out, status=2).stderr
+    skipper("run", "escalate", small_trace, *out, "--force")
+    assert contents(tmp_path / "run") == contents(finished)
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_force_deletes_nothing_that_is_not_of_a_run(small_trace: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.tex"
+    thesis.write_text("years of work")
+    stderr = skipper("run", "escalate", small_trace, "--out", tmp_path, "--force", status=2).stderr
+    assert "thesis.tex" in stderr
+    assert thesis.read_text() == "years of work"
+
+
+def test_results_go_under_runs_by_default(small_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = skipper("run", "escalate", small_trace).stdout
+    assert set(contents(tmp_path / "runs" / "escalate-small")) == FILES
+    assert "results in runs/escalate-small" in output
+
+
+def test_the_resolved_configuration_runs_again(small_trace: Path, tmp_path: Path) -> None:
+    setting = ("--set", "activation_buffer.size=128 KiB", "--set", "array.slices_own=rows")
+    skipper("run", "escalate", small_trace, "--out", tmp_path / "a", *setting)
+    skipper("run", tmp_path / "a" / "config.yaml", small_trace, "--out", tmp_path / "b")
+    a, b = (json.loads((tmp_path / run / "summary.json").read_text()) for run in "ab")
+    assert b.pop("arch") == "config"
+    del a["arch"]
+    assert a == b
+    assert contents(tmp_path / "a")["config.yaml"] == contents(tmp_path / "b")["config.yaml"]
+
+
+def test_set_changes_the_result(summary: dict, small_trace: Path, tmp_path: Path) -> None:
+    output = skipper(
+        "run", "escalate", small_trace, "--out", tmp_path / "r", "--json", "--set", "dram.bandwidth=1 GB/s"
+    )
+    slow = json.loads(output.stdout)
+    assert slow == json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert slow["cycles"] > summary["cycles"]
+    assert slow["digests"]["config"] != summary["digests"]["config"]
+    assert slow["digests"]["trace"] == summary["digests"]["trace"]
+
+
+@pytest.mark.parametrize("trace", ["digits_cnn", None])
+def test_check_verifies_every_value(trace: str | None, small_trace: Path, tmp_path: Path) -> None:
+    if trace is not None and trace not in list_traces():
+        pytest.skip(f"the trace {trace} is not shipped here")
+    skipper("run", "escalate", trace or small_trace, "--check", "--out", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["verified"] is True
+    table = pd.read_parquet(tmp_path / "run" / "operators.parquet")
+    assert table["verified"].dtype == "bool"
+    assert table["verified"].all()
+
+
+def test_a_table_in_a_pipe_cuts_nothing_short(small_trace: Path, tmp_path: Path) -> None:
+    output = skipper("run", "escalate", small_trace, "--out", tmp_path / "run", "--check").stdout
+    table = output.splitlines()[:7]
+    assert all(len(line) <= 140 for line in table)
+    operators = pd.read_parquet(tmp_path / "run" / "operators.parquet")
+    for line, (_, operator) in zip(table[2:], operators.iterrows(), strict=True):
+        assert line.split()[:3] == [operator["operator"], f"{operator['cycles']:,}", f"{operator['bound_cycles']:,}"]
+        assert line.split()[-2:] == [operator["mapping"], "yes"]
+
+
+def test_the_figure_is_drawing_and_text(finished: Path) -> None:
+    figure = (finished / "cycles.svg").read_text()
+    assert "<svg" in figure
+    for text in ("small on escalate", "decomposed", "bound", "starved", "blocked", "imbalance", "fill and drain"):
+        assert text in figure, text
+    assert "<dc:date>" not in figure
+
+
+def test_a_timeline_is_written_beside_the_run(small_trace: Path, tmp_path: Path) -> None:
+    skipper("run", "escalate", small_trace, "--out", tmp_path / "run", "--timeline", tmp_path / "timeline.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "timeline.json"]
+    assert json.loads((tmp_path / "timeline.json").read_text())["traceEvents"]
+
+
+def test_odd_names_are_names_and_neither_paths_nor_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulator.trace import Conv2d, DensityTensor, Trace, save_trace
+
+    odd = Conv2d(r"[/b] $\x$ :smile:", DensityTensor((1, 2, 4, 4), 0.5, 0), weight=DensityTensor((2, 2, 3, 3), 1, 1))
+    monkeypatch.chdir(tmp_path)
+    save_trace(Trace("../../$a$", (odd,)), tmp_path / "odd.safetensors")
+    assert r"[/b] $\x$ :smile:" in skipper("run", "escalate", "odd.safetensors").stdout
+    assert r"[/b] $\x$ :smile:" in skipper("inspect", "odd.safetensors").stdout
+    assert [run.parent.name for run in tmp_path.rglob("summary.json")] == ["escalate-.._.._a_"]
+
+
+def test_no_pandas_is_imported_by_a_run(small_trace: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from simulator.cli import main\n"
+        f"main(['run', 'escalate', {str(small_trace)!r}, '--out', {str(tmp_path / 'run')!r},"
+        f" '--timeline', {str(tmp_path / 't.json')!r}], standalone_mode=False)\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+class TestPrice:
+    @pytest.fixture
+    def doubled(self, tmp_path: Path) -> Path:
+        source = (
+            importlib.resources.files("simulator.arch_configs").joinpath("technology", "45nm.csv").read_text("utf-8")
+        )
+        rows = list(csv.DictReader(source.splitlines()))
+        with (tmp_path / "doubled.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(row | {"energy_pj": 2 * float(row["energy_pj"])} for row in rows)
+        return tmp_path / "doubled.csv"
+
+    def test_same_table_same_price(self, finished: Path, summary: dict) -> None:
+        priced = json.loads(skipper("price", finished, "--technology", "45nm", "--json").stdout)
+        assert priced["energy_pj"] == summary["energy_pj"]
+        assert priced["energy_by_component_pj"] == summary["energy_by_component_pj"]
+
+    def test_doubled_table_doubled_price_on_chip_and_nothing_simulated(
+        self, finished: Path, summary: dict, doubled: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("simulator.simulation.simulate", None)
+        before = contents(finished)
+        priced = json.loads(skipper("price", finished, "--technology", doubled, "--json").stdout)
+        expected = {
+            component: energy if component == "dram" else 2 * energy
+            for component, energy in summary["energy_by_component_pj"].items()
+        }
+        assert priced["energy_by_component_pj"] == expected
+        assert contents(finished) == before
+
+    def test_a_run_with_that_table_costs_the_same(
+        self, finished: Path, doubled: Path, small_trace: Path, tmp_path: Path
+    ) -> None:
+        priced = json.loads(skipper("price", finished, "--technology", doubled, "--json").stdout)
+        command = (
+            "run",
+            "escalate",
+            small_trace,
+            "--out",
+            tmp_path / "run",
+            "--json",
+            "--set",
+            f"technology={doubled}",
+        )
+        assert json.loads(skipper(*command).stdout)["energy_pj"] == priced["energy_pj"]
+
+    def test_prints_a_line(self, finished: Path) -> None:
+        assert "energy (45nm): " in skipper("price", finished, "--technology", "45nm").stdout
+
+
+def test_show_names_every_parameter_and_its_source() -> None:
+    from simulator.arch import read_config
+
+    output = skipper("show", "escalate", "--set", "array.blocks=16").stdout
+    for key in read_config("escalate").provenance:
+        assert key in output
+    line = next(line for line in output.splitlines() if line.strip().startswith("array.blocks"))
+    assert line.split()[1:3] == ["16", "user"]
+
+
+def test_list_names_what_is_shipped() -> None:
+    words = skipper("list").stdout.split()
+    assert {"escalate", "45nm", *list_traces()} <= set(words)
+
+
+def test_inspect_shows_operators_and_provenance(small_trace: Path) -> None:
+    output = skipper("inspect", small_trace).stdout
+    for text in ("first", "decomposed", "depthwise", "pointwise", "linear", "24×16×4", "tests/conftest.py"):
+        assert text in output
+
+
+@pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "price"])
+def test_help(command: str) -> None:
+    output = skipper(*command.split(), "--help").stdout
+    assert output.startswith("Usage: ")
+    assert len(output.splitlines()) > 4
+
+
+def test_version() -> None:
+    assert skipper("--version").stdout == f"skipper, version {__version__}\n"
