@@ -101,7 +101,7 @@ def concentrate(activation: Any, maps: Any, codes: Any) -> Any:
     total = 0
     for word in activation:
         total += int(popcount(word))
-    for q in range((total >> 6) + 1):
+    for q in range(min((total >> 6) + 2, codes.shape[0])):  # the last row of lanes may reach a word further
         for t in range(units):
             codes[q, t] = U64(0)
     position = 0
