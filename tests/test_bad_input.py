@@ -206,7 +206,7 @@ case("8-bit weights of a 1×1 convolution", "bad.safetensors", "'pointwise'", "w
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_real_values_that_are_no_numbers_are_refused_when_a_trace_is_built(value: float) -> None:
-    with pytest.raises(InputError, match="NaN and . infinite"):
+    with pytest.raises(InputError, match=r"NaN and \d infinite"):
         quantise(np.array([1.0, value, 3.0]))
 
 
@@ -236,9 +236,13 @@ case("key: unknown in a file", "chip.yaml", "'array.block'", "did you mean 'bloc
 case("section: unknown in a file", "chip.yaml", "'arrays'", "did you mean 'array'?")(
     lambda desk: desk.chip("arrays.blocks", {"value": 3, "source": "assumed", "why": "Misspelt."}, last=None)
 )
-case("key: unknown to --set", "escalate.yaml", "--set array.block:", "did you mean 'array.blocks'?")(
-    lambda desk: (*RUN, "--set", "array.block=3")
-)
+case(
+    "key: unknown to --set",
+    "escalate.yaml",
+    "--set array.block:",
+    "did you mean 'array.blocks'?",
+    "skipper show",
+)(lambda desk: (*RUN, "--set", "array.block=3"))
 case("--set without a value", "--set array.blocks", "KEY=VALUE")(lambda desk: (*RUN, "--set", "array.blocks"))
 case("--set with an empty value", "escalate.yaml", "'array.blocks'", "integer")(
     lambda desk: (*RUN, "--set", "array.blocks=")
@@ -247,14 +251,14 @@ case("--set with bad YAML", "--set array.blocks", "not valid YAML")(lambda desk:
 case("YAML: key twice", "chip.yaml, line ", 'duplicate key "dram"')(
     lambda desk: desk.yaml(CHIP + "\ndram: {value: 1, source: assumed, why: Twice.}\n")
 )
-case("YAML: invalid", "chip.yaml, line 3", "not valid YAML")(
+case("YAML: invalid", "chip.yaml, line 4", "not valid YAML")(
     lambda desk: desk.yaml("skipper: 1\naccelerator: escalate\nclock: [1, 2\n")
 )
 case("YAML: a tab", "chip.yaml, line 2", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\n\tclock: 2\n"))
 case("YAML: no such day", "chip.yaml", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\nclock: 2020-02-31\n"))
 case("YAML: contains itself", "chip.yaml", "not valid YAML")(lambda desk: desk.yaml("skipper: 1\narray: &a\n  b: *a\n"))
-case("YAML: a list", "chip.yaml", "expected a configuration", "list")(lambda desk: desk.yaml("- 1\n- 2\n"))
-case("YAML: empty", "chip.yaml", "expected a configuration")(lambda desk: desk.yaml(""))
+case("YAML: a list", "chip.yaml", "expected a configuration", "found a list")(lambda desk: desk.yaml("- 1\n- 2\n"))
+case("YAML: empty", "chip.yaml", "expected a configuration", "found nothing")(lambda desk: desk.yaml(""))
 case("key: missing", "chip.yaml", "'mac_row.multipliers' is missing", "expected 8-bit multipliers")(
     lambda desk: desk.chip("mac_row.multipliers", last=None)
 )
@@ -290,15 +294,15 @@ for key, value, *words in (
     ("array.blocks", 10**30, "less than or equal to 4096"),
     ("activation_buffer.width_bits", 12, "multiple of 8", "12"),
     # units
-    ("activation_buffer.size", "64 MHz", "64 KiB", "in Hz"),
-    ("clock", "64 KiB", "800 MHz", "in B"),
-    ("dram.bandwidth", "25.6 GB", "25.6 GB/s", "in B"),
-    ("dram.latency", "100 cycles", "100 ns", "in cycles"),
-    ("activation_buffer.size", 64, "64 KiB", "without a unit"),
-    ("clock", 800000000, "800 MHz", "without a unit"),
-    ("dram.latency", 0, "100 ns", "without a unit"),
-    ("activation_buffer.size", "64", "64 KiB", "without a unit"),
-    ("activation_buffer.size", "64 K", "64 KiB", "without a unit"),
+    ("activation_buffer.size", "64 MHz", "64 KiB", "not '64 MHz'"),
+    ("clock", "64 KiB", "800 MHz", "not '64 KiB'"),
+    ("dram.bandwidth", "25.6 GB", "25.6 GB/s", "not '25.6 GB'"),
+    ("dram.latency", "100 cycles", "100 ns", "not '100 cycles'"),
+    ("activation_buffer.size", 64, "64 KiB", "which has no unit"),
+    ("clock", 800000000, "800 MHz", "which has no unit"),
+    ("dram.latency", 0, "100 ns", "which has no unit"),
+    ("activation_buffer.size", "64", "64 KiB", "which has no unit"),
+    ("activation_buffer.size", "64 K", "64 KiB", "which has no unit"),
     ("activation_buffer.size", "1.5 B", "whole number of B"),
     ("dram.latency", "0.0001 ns", "whole number of picoseconds"),
     ("activation_buffer.size", "large", "64 KiB", "'large'"),
@@ -320,30 +324,30 @@ for key, value, *words in (
     ("dram.energy_pj_per_bit", True, "number", "True"),
     ("array.slices_own", "columns", "'bases' or 'rows'", "'columns'"),
     ("technology", 45, "string", "45"),
-    # what belongs together
-    ("channel_accumulation.network_lanes", 48, "power of two", "48"),
-    ("channel_accumulation.look_ahead", 1, "look_ahead = 1"),
-    ("channel_accumulation.offsets", [[3, 0]], "look_ahead = 2", "(3, 0)"),
     ("channel_accumulation.offsets", [["a", 0]], "integer"),
-    # what does not exist
-    ("technology", "45mn", "did you mean '45nm'?"),
-    ("technology", "absent.csv", "No such file"),
 ):  # fmt: skip
-    shown = key.split(".")[0] if words[0].startswith("look_ahead = ") or words[0] == "power of two" else key
-    quoted = "" if key == "technology" and value != 45 else f"'{shown}"
-    case(f"{key}: {value} in a file", *(() if not quoted else ("chip.yaml",)), quoted, *words)(
-        lambda desk, key=key, value=value: desk.chip(key, value)
+    words = (f"'{key}", *words)
+    given = json.dumps(value).replace("NaN", ".nan").replace("Infinity", ".inf")
+    case(f"{key}: {given} in a file", "chip.yaml", *words)(lambda desk, key=key, value=value: desk.chip(key, value))
+    case(f"{key}: {given} by --set", "escalate.yaml", *words)(
+        lambda desk, key=key, given=given: (*RUN, "--set", f"{key}={given}")
     )
-    if not isinstance(value, dict):
-        setting = json.dumps(value) if isinstance(value, list | bool | int) else str(value).replace("nan", ".nan")
-        setting = (
-            {"inf": ".inf", "32": "'32'", "64": "'64'"}.get(setting, setting)
-            if isinstance(value, str | float)
-            else setting
-        )
-        case(f"{key}: {value} by --set", *(() if not quoted else ("escalate.yaml",)), quoted, *words)(
-            lambda desk, key=key, setting=setting: (*RUN, "--set", f"{key}={setting}")
-        )
+
+case("network_lanes: no power of two", "chip.yaml", "'channel_accumulation'", "lanes must be a power of two", "48")(
+    lambda desk: desk.chip("channel_accumulation.network_lanes", 48)
+)
+case("offsets: beyond look_ahead", "chip.yaml", "'channel_accumulation'", "(3, 0)", "look_ahead = 2")(
+    lambda desk: desk.chip("channel_accumulation.offsets", [[3, 0]])
+)
+case("look_ahead: less than offsets", "escalate.yaml", "'channel_accumulation'", "look_ahead = 1")(
+    lambda desk: (*RUN, "--set", "channel_accumulation.look_ahead=1")
+)
+case("technology: misspelt", "chip.yaml", "technology '45mn'", "did you mean '45nm'?")(
+    lambda desk: desk.chip("technology", "45mn")
+)
+case("technology: missing file", "absent.csv", "technology", "No such file")(
+    lambda desk: (*RUN, "--set", "technology=absent.csv")
+)
 
 
 # --- what does not fit -----------------------------------------------------------------------------------------
@@ -462,7 +466,7 @@ def test_one_sentence_and_nothing_left_behind(name: str, desk: Desk) -> None:
         assert word in sentence
 
 
-@pytest.mark.parametrize("name", ["trace: data cut short", "array.blocks: many in a file", "out: a file"])
+@pytest.mark.parametrize("name", ["trace: data cut short", 'array.blocks: "many" in a file', "out: a file"])
 def test_the_installed_command_says_the_same(name: str, desk: Desk) -> None:
     make, words = CASES[name]
     arguments = make(desk)
@@ -517,8 +521,9 @@ def test_full_disk(size: str, desk: Desk) -> None:
     with mounted(desk.folder / "disk", f"size={size}"):
         assert "disk/run: cannot write the results: No space left" in refusal(desk, *RUN, "--out", "disk/run")
         assert "disk/a/b/run" in refusal(desk, *RUN, "--out", "disk/a/b/run")
-        sentence = refusal(desk, *RUN, "--out", "run", "--timeline", "disk/timeline.json")
-        assert "disk/timeline.json: cannot write the results: No space left" in sentence
+        if size == "4k":
+            sentence = refusal(desk, *RUN, "--out", "run", "--timeline", "disk/timeline.json")
+            assert "disk/timeline.json: cannot write the results: No space left" in sentence
 
 
 def test_full_disk_keeps_the_old_run(desk: Desk) -> None:

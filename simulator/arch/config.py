@@ -53,7 +53,8 @@ class Config:
         values, provenance = _copy(self.values), dict(self.provenance)
         for key, text in settings.items():
             if key not in provenance:
-                raise InputError(f"--set {key}: {self.origin} has no such parameter{nearest(key, provenance)}")
+                hint = nearest(key, provenance).partition("; known")[0]  # all of them would fill the screen
+                raise InputError(f"--set {key}: {self.origin} has no such parameter{hint}; 'skipper show' lists them")
             *sections, last = key.split(".")
             place = values
             for section in sections:
@@ -130,7 +131,8 @@ def parse_config(text: str, name: str, origin: str) -> Config:
     """Read a configuration from YAML text; see ``read_config``."""
     document = _parse(text, origin)
     if not isinstance(document, dict):
-        raise InputError(f"{origin}: expected a configuration (a mapping of sections), not {type(document).__name__}")
+        found = "nothing" if document is None else f"a {type(document).__name__}"
+        raise InputError(f"{origin}: expected a configuration (a mapping of sections), found {found}")
     version = document.pop("skipper", None)
     if version is None:
         raise InputError(f"{origin}: key 'skipper' is missing; expected 'skipper: {VERSION}', the format's version")
@@ -236,6 +238,9 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         meaning = _section(model, parts[:-1]).model_fields[parts[-1]].description
         return f"key '{key}' is missing; expected {meaning.split('. ')[0].rstrip('.') if meaning else 'a section'}"
+    while len(parts) > 1 and not parts[-1].isdigit() and parts[-1] not in _section(model, parts[:-1]).model_fields:
+        parts.pop()  # a field of what the section is made into, which no file has
+    key = ".".join(parts) or "the configuration"
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], dict):
         found = "" if first["type"] == "value_error" else ", not a section"

@@ -21,8 +21,7 @@ def _reader(unit: str, example: str, per: int = 1) -> Callable[[object, Validati
         except InvalidNumber:
             raise ValueError(f"{expected}, not '{value}'") from None
         if quantity.units != unit:
-            found = f"in {quantity.units}" if quantity.units else "without a unit"
-            raise ValueError(f"{expected}, not '{value}', which is {found}")
+            raise ValueError(f"{expected}, not '{value}'{'' if quantity.units else ', which has no unit'}")
         scaled = Decimal(repr(float(quantity))) * per  # decimal: 0.5 ns is 500 ps, not 499.99…
         if not scaled.is_finite() or scaled != int(scaled):
             raise ValueError(f"{expected}, a whole number of {'picoseconds' if per > 1 else unit}, not '{value}'")

@@ -186,4 +186,5 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def _refusal(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot write the results: {error.strerror or error}; nothing was written")
+    reason = os.strerror(error.errno) if error.errno else error  # Arrow wraps the system's reason in a text of its own
+    return InputError(f"{path}: cannot write the results: {reason}; nothing was written")

@@ -1,0 +1,97 @@
+"""Energy tables: rows are met exactly, and what lies between them is log-log."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from simulator.arch import Technology, list_technologies, load_technology
+from simulator.arch.technology import parse_technology
+from simulator.errors import InputError
+
+HEAD = "kind,size_bytes,width_bits,energy_pj,source,note\n"
+
+
+def table(*rows: str) -> Technology:
+    return parse_technology(HEAD + "\n".join(rows) + "\n", "mine", "mine.csv")
+
+
+@pytest.mark.parametrize("name", list_technologies())
+def test_shipped_tables_meet_their_own_rows(name: str) -> None:
+    technology = load_technology(name)
+    text = importlib.resources.files("simulator.arch_configs").joinpath("technology", f"{name}.csv").read_text("utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        found = technology.energy(row["kind"], int(row["size_bytes"]), int(row["width_bits"]))
+        assert found == pytest.approx(float(row["energy_pj"]), rel=1e-12)
+        assert row["source"]
+
+
+SIZES = st.integers(1, 2**30)
+ENERGIES = st.floats(1e-3, 1e3)
+
+
+@given(st.dictionaries(SIZES, ENERGIES, min_size=2, max_size=5), SIZES)
+def test_a_memory_between_two_rows_lies_on_their_line_in_log_log(rows: dict[int, float], size: int) -> None:
+    technology = table(*(f"sram,{size},64,{energy!r},paper," for size, energy in rows.items()))
+    sizes = sorted(rows)
+    assume(sizes[0] <= size <= sizes[-1])
+    low = max(s for s in sizes if s <= size)
+    high = min((s for s in sizes if s > low), default=low)
+    at = 0.0 if high == low else (math.log(size) - math.log(low)) / (math.log(high) - math.log(low))
+    expected = math.exp((1 - at) * math.log(rows[low]) + at * math.log(rows[high]))
+    assert technology.energy("sram", size, 64) == pytest.approx(expected, rel=1e-9)
+
+
+def test_beyond_the_rows_the_outermost_slope_goes_on() -> None:
+    technology = table("sram,1024,64,1,paper,", "sram,4096,64,2,paper,", "sram,8192,64,8,paper,")
+    assert technology.energy("sram", 256, 64) == pytest.approx(0.5)
+    assert technology.energy("sram", 16384, 64) == pytest.approx(32)
+
+
+def test_width_is_in_proportion_and_one_row_serves_all_sizes() -> None:
+    technology = table("sram,1024,64,6.4,paper,", "add,0,0,0.05,paper,")
+    assert technology.energy("sram", 1024, 32) == pytest.approx(3.2)
+    assert technology.energy("sram", 9, 128) == pytest.approx(12.8)
+    assert technology.energy("add") == 0.05
+
+
+@given(st.dictionaries(SIZES, ENERGIES, min_size=1, max_size=4), SIZES)
+def test_doubled_energies_cost_exactly_the_double(rows: dict[int, float], size: int) -> None:
+    once, twice = (
+        table(*(f"sram,{s},64,{factor * e!r},paper," for s, e in rows.items())).energy("sram", size, 64)
+        for factor in (1, 2)
+    )
+    assert twice == 2 * once
+
+
+def test_errors_name_table_kind_and_expectation() -> None:
+    technology = table("add_16b,0,0,0.05,paper,", "sram,64,8,1,paper,")
+    for ask, expected in (
+        (("add_16",), r"mine\.csv: no energy for 'add_16' \(did you mean 'add_16b'\?\); known: add_16b, sram"),
+        (("sram",), r"mine\.csv: 'sram' is given as memory; expected a row of logic"),
+        (("add_16b", 64, 8), r"mine\.csv: 'add_16b' is given as logic; expected a row of memory"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            technology.energy(*ask)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (("sram,64,8,1,paper,", "sram,64,8,2,paper,"), "line 3: 'sram' is given before"),
+        (("sram,64,8,1,paper,", "sram,0,0,2,paper,"), "line 3: 'sram' is given before"),
+        (("sram,64,8,0,paper,",), "line 2: expected a finite energy_pj"),
+        (("sram,64,8,inf,paper,",), "line 2: expected a finite energy_pj"),
+        (("sram,64 KiB,8,1,paper,",), "line 2: expected numbers"),
+        (("sram,64,8,1,,",), "line 2: 'sram' names no source"),
+        (('"' + "x" * 200_000 + '",64,8,1,paper,',), "not a CSV file"),
+    ],
+)
+def test_malformed_rows_are_refused(rows: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        table(*rows)
