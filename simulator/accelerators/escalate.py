@@ -28,7 +28,7 @@ from simulator.compress.coding import CODINGS
 from simulator.dataflow.tiles import Order, Tiles, enumerate_tiles, heights
 from simulator.dataflow.windows import Axis, Frame, cumulative
 from simulator.errors import InputError, LawViolation
-from simulator.hardware.bits import pack
+from simulator.hardware.bits import count_columns, pack
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
@@ -326,7 +326,7 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     pixels = frame(work, geometry.mac_row)
     mask = work.by_pixel(operator.tensors["input"].mask())
     passes = tuple(_passes(work, geometry))
-    feeds = {p.inputs: _feed(pixels, mask, p.inputs, geometry) for p in passes}
+    feeds = {inputs: _feed(pixels, mask, inputs, geometry) for inputs in {p.inputs for p in passes}}
     output = np.zeros(work.output_shape, np.int64) if check else None
     if work.mapping == "dense":
         records = [_stream_pass(work, p, feeds[p.inputs], geometry) for p in passes]
@@ -336,9 +336,10 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
             _convolve(work, pixels, output)
     else:
         codes = work.by_vector(work.weight.mask())
-        records = _accumulate_passes(work, pixels, passes, feeds, codes, geometry, output)
+        holders = np.stack([count_columns(group) for group in np.split(codes, work.groups)])
+        records = _accumulate_passes(work, pixels, passes, feeds, codes, holders, geometry, output)
         weight_bits = CODINGS[geometry.coding.coefficients](codes, 1).reshape(work.outputs, -1).sum(axis=1)
-        effectual = _effectual_sparse(work, mask, codes)
+        effectual = _effectual_sparse(work, mask, holders)
     return Match(
         work,
         pixels,
@@ -374,7 +375,7 @@ def _feed(frame: Frame, mask: NDArray[np.bool_], channels: range, geometry: Geom
         Rows(pack(pixels), cycles, frame.starts()),
         frame.per_row(words),
         frame.per_row(size),
-        pixels.sum(axis=0, dtype=np.int64),
+        count_columns(pixels),
     )
 
 
@@ -388,17 +389,21 @@ def _accumulate_passes(
     passes: tuple[Pass, ...],
     feeds: dict[range, Feed],
     codes: NDArray[np.bool_],
+    holders: Counts,
     geometry: Geometry,
     output: Counts | None,
 ) -> list[Counts]:
-    """Match every pass, and compare the pairs found with what the channels hold, counted apart."""
+    """Match every pass, and compare the pairs found with what the channels hold, counted apart.
+
+    ``codes``: the mask as ``Work.by_vector``; ``holders`` (groups, C/groups): vectors that have a code for the channel.
+    """
     maps = pack(codes)
     window = geometry.accumulation.window()
     mac_cycles = geometry.mac_row.cycles(work.kernel) if work.mapping == "decomposed" else 0
     check = output is not None
     activations = work.by_pixel(work.values("input")) if check else None
     signs = pack(work.by_vector(work.values(_role(work))) < 0) if check else None
-    records, expected = [], 0
+    records = []
     for p in passes:
         order, feed = p.assignment.order, feeds[p.inputs]
         packed = None
@@ -410,9 +415,10 @@ def _accumulate_passes(
             None if signs is None else _columns(signs, order), packed,
         )  # fmt: skip
         records.append(record)
-        expected += int(feed.nonzeros @ codes[order].sum(axis=0, dtype=np.int64))
         if output is not None and sums is not None:
             _basis_stage(work, frame, p, sums, output)
+    nonzeros = np.stack([feed.nonzeros for feed in feeds.values()])
+    expected = int((nonzeros * holders).sum())
     found = sum(int(record[:, RECORD.index("pairs")].sum()) for record in records)
     if found != expected:
         raise LawViolation(f"operator '{work.name}': {found} matched pairs, but the data hold {expected}")
@@ -428,12 +434,11 @@ def _columns(maps: NDArray[np.uint64], order: Counts) -> NDArray[np.uint64]:
     return np.ascontiguousarray(maps[order].T)
 
 
-def _effectual_sparse(work: Work, mask: NDArray[np.bool_], codes: NDArray[np.bool_]) -> int:
+def _effectual_sparse(work: Work, mask: NDArray[np.bool_], holders: Counts) -> int:
     """Count matched pairs at the pixels that some window covers, and basis multiplications that land on an output."""
     rows, columns = (axis.touched(range(axis.outputs)) for axis in (work.vertical, work.horizontal))
-    here = mask[:, rows][:, :, columns].sum(axis=(0, 1, 2), dtype=np.int64).reshape(work.groups, -1)
-    there = codes.reshape(work.groups, -1, work.per_group).sum(axis=1, dtype=np.int64)
-    pairs = int((here * there).sum())
+    touched = mask[:, rows][:, :, columns].reshape(-1, work.channels)
+    pairs = int((count_columns(touched).reshape(work.groups, -1) * holders).sum())
     if work.mapping == "accumulated":
         return pairs
     return pairs + work.images * work.outputs * work.bases * work.vertical.landing * work.horizontal.landing
@@ -441,13 +446,11 @@ def _effectual_sparse(work: Work, mask: NDArray[np.bool_], codes: NDArray[np.boo
 
 def _effectual_dense(work: Work, mask: NDArray[np.bool_]) -> int:
     """Count multiplications of two non-zeros that land on an output."""
-    weight = work.weight.mask().reshape(work.groups, -1, work.per_group, *work.kernel).sum(axis=1, dtype=np.int64)
-    total = 0
-    for r, rows in enumerate(work.vertical.taps()):
-        for s, columns in enumerate(work.horizontal.taps()):
-            met = mask[:, rows][:, :, columns].sum(axis=(0, 1, 2), dtype=np.int64)
-            total += int(met @ weight[..., r, s].reshape(-1))
-    return total
+    users = work.weight.mask().reshape(work.groups, -1, *work.weight.shape[1:]).sum(axis=1, dtype=np.int64)
+    users = users.reshape(work.channels, *work.kernel)
+    by_row = work.vertical.meetings() @ mask.transpose(3, 0, 1, 2).astype(np.float64)  # exact: counts of pixels
+    met = (by_row @ work.horizontal.meetings().T).sum(axis=1)
+    return int((users * met.astype(np.int64)).sum())
 
 
 def _sizes(
@@ -476,13 +479,14 @@ def _output_bytes(work: Work, frame: Frame, passes: tuple[Pass, ...], coding: Co
     """Bytes of each output row (passes, planes, P): coded where the output is known, else every value stored."""
     tensor = work.operator.tensors.get("output")
     code = CODINGS[coding.activations]
-    bits = 8 if tensor is None else tensor.bits
+    known = None if tensor is None else work.by_pixel(tensor.mask())
     images, _, height, width = work.output_shape
-    known = np.ones((images, height, width, 1), np.bool_) if tensor is None else work.by_pixel(tensor.mask())
-    known = np.broadcast_to(known, (images, height, width, work.outputs))
     sizes = np.zeros((len(passes), len(frame.planes), height), np.int64)
     for i, p in enumerate(passes):
-        of_pixel = code(known[..., p.outputs.start : p.outputs.stop], bits)
+        if tensor is None or known is None:
+            of_pixel = np.broadcast_to(code(np.ones(len(p.outputs), np.bool_), 8), (images, height, width))
+        else:
+            of_pixel = code(known[..., p.outputs.start : p.outputs.stop], tensor.bits)
         for plane, (image, segment) in enumerate(frame.planes):
             span = slice(segment.outputs.start, segment.outputs.stop)
             sizes[i, plane] = -(-of_pixel[image, :, span].sum(axis=1) // 8)

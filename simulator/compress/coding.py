@@ -120,7 +120,8 @@ CODINGS: Final[dict[str, Callable[[Mask, int], Bits]]] = {
 
 
 def _count(mask: Mask | np.bool_) -> Bits:
-    return np.asarray(np.sum(mask, axis=-1, dtype=np.int64))
+    """Count along the last axis; packed first, which is faster than adding booleans up."""
+    return np.asarray(np.bitwise_count(np.packbits(mask, axis=-1)).sum(axis=-1, dtype=np.int64))
 
 
 def _check(mask: Mask, **widths: int) -> None:

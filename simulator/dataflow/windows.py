@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,19 +31,23 @@ class Axis:
         """Return the positions that the windows ``outputs`` cover, ascending, padding left out."""
         starts = np.arange(outputs.start, outputs.stop) * self.stride - self.padding
         positions = np.add.outer(starts, np.arange(self.kernel) * self.dilation)
-        return np.unique(positions[(positions >= 0) & (positions < self.size)])
+        covered = np.zeros(self.size, np.bool_)
+        covered[positions[(positions >= 0) & (positions < self.size)]] = True
+        return np.flatnonzero(covered)
 
-    def taps(self) -> Iterator[Counts]:
-        """Yield for each tap the positions that it meets in some window, padding left out."""
+    def meetings(self) -> NDArray[np.float64]:
+        """Return which positions each tap meets in some window: ones in (kernel, size), padding left out."""
         starts = np.arange(self.outputs) * self.stride - self.padding
-        for tap in range(self.kernel):
-            positions = starts + tap * self.dilation
-            yield positions[(positions >= 0) & (positions < self.size)]
+        positions = np.add.outer(np.arange(self.kernel) * self.dilation, starts)
+        inside = (positions >= 0) & (positions < self.size)
+        meetings = np.zeros((self.kernel, self.size))
+        meetings[np.nonzero(inside)[0], positions[inside]] = 1
+        return meetings
 
     @property
     def landing(self) -> int:
         """Pairs of a tap and a window that meet inside the image."""
-        return sum(len(positions) for positions in self.taps())
+        return int(self.meetings().sum())
 
 
 @dataclass(frozen=True, eq=False)

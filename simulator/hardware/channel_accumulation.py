@@ -222,8 +222,9 @@ def issue_packed(codes: Any, total: Any, adders: Any, cycles: Any, signs: Any, v
 @kernel
 def issue_rows(codes: Any, total: Any, adders: Any, cycles: Any, signs: Any, values: Any, sums: Any) -> None:
     """Issue row after row with no window: a cycle each, whatever is in it; ``cycles`` (T,) out."""
+    spent = max((total + adders - 1) // adders, 1)
     for t in range(cycles.shape[0]):
-        cycles[t] = max((total + adders - 1) // adders, 1)
+        cycles[t] = spent
     if values is not None:
         for q in range((total + 63) >> 6):
             for t in range(cycles.shape[0]):

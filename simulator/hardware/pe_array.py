@@ -110,54 +110,86 @@ work, the MAC rows with work, and the one broadcast."""
 
 
 @kernel
+def _listen(sent: Any, now: Any, cycles: Any, finish: Any) -> Any:
+    """Let CAs take a pixel that was ``sent`` and accepted ``now``, and work on the first T of it.
+
+    Returns the latest start, and the sums of starved, waited and busy cycles.
+    """
+    latest, starved, waited, busy = 0, 0, 0, 0
+    for ca in range(finish.shape[0]):
+        before = finish[ca]
+        start = max(before, np.int32(now))
+        starved += max(np.int32(sent) - before, 0)
+        waited += start - before
+        latest = max(latest, start)
+        busy += cycles[ca]
+        finish[ca] = start + cycles[ca]
+    return latest, starved, waited, busy
+
+
+@kernel
+def _go_on(cycles: Any, finish: Any) -> Any:
+    """Let CAs work on a further T of the same pixel; returns the sum of busy cycles."""
+    busy = 0
+    for ca in range(finish.shape[0]):
+        busy += cycles[ca]
+        finish[ca] += cycles[ca]
+    return busy
+
+
+@kernel
+def _hand_over(mac_cycles: Any, started: Any, finish: Any, mac_finish: Any) -> Any:
+    """Let each CA put its T into the result queue, and its MAC row take it when it can.
+
+    ``started``: when the T that has to leave the queue first was started; then when this one is. Returns the sum of
+    blocked cycles.
+    """
+    blocked = 0
+    for ca in range(finish.shape[0]):
+        enter = max(finish[ca], started[ca])
+        blocked += enter - finish[ca]
+        begin = max(enter, mac_finish[ca])
+        finish[ca] = enter
+        started[ca] = begin
+        mac_finish[ca] = begin + mac_cycles
+    return blocked
+
+
+@kernel
 def _advance(
     i: Any, words: Any, classes: Any, cycles: Any, mac_cycles: Any,
     arrive: Any, started: Any, finish: Any, mac_finish: Any, mac_started: Any, record: Any,
 ) -> Any:  # fmt: skip
-    """Send pixel ``i`` of a row to all CAs: the recurrence of the page, one step; returns its arrival."""
+    """Send pixel ``i`` of a row to all CAs: one step of the recurrence; returns its arrival."""
     sent = arrive + words
-    held = started[i % started.shape[0]]
-    now = max(sent, held)
-    latest, starved, waited, blocked, busy, mac_fill = 0, 0, 0, 0, 0, 0
-    first_ca, first_t = 0, 0
+    now = max(sent, started[i % started.shape[0]])
+    latest, first_ca, first_t = 0, 0, 0
     for c in range(classes.shape[0]):
         count, turns = classes[c]
+        those = slice(first_ca, first_ca + count)
         for turn in range(turns):
-            place = (i * turns + turn) % mac_started.shape[0]
-            for ca in range(first_ca, first_ca + count):
-                before = finish[ca]
-                start = before
-                if turn == 0:
-                    start = max(before, np.int32(now))
-                    starved += max(np.int32(sent) - before, 0)
-                    waited += start - before
-                    latest = max(latest, start)
-                spent = cycles[first_t + ca - first_ca]
-                busy += spent
-                end = start + spent
-                if mac_cycles > 0:
-                    enter = max(end, mac_started[place, ca])
-                    blocked += enter - end
-                    begin = max(enter, mac_finish[ca])
-                    mac_started[place, ca] = begin
-                    mac_finish[ca] = begin + mac_cycles
-                    if i == 0 and turn == 0:
-                        mac_fill += begin
-                    end = enter
-                finish[ca] = end
+            spent = cycles[first_t : first_t + count]
+            if turn == 0:
+                start, starved, waited, busy = _listen(sent, now, spent, finish[those])
+                latest = max(latest, start)
+                record[5] += busy
+                if i == 0:
+                    record[9] += waited
+                else:
+                    record[6] += starved
+                    record[8] += waited - starved
+            else:
+                record[5] += _go_on(spent, finish[those])
+            if mac_cycles > 0:
+                leaving = mac_started[(i * turns + turn) % mac_started.shape[0], those]
+                record[7] += _hand_over(mac_cycles, leaving, finish[those], mac_finish[those])
+                if i == 0 and turn == 0:
+                    record[13] += np.sum(leaving)
             first_t += count
         first_ca += count
     started[i % started.shape[0]] = latest
     record[2] += words
     record[3] += now - sent
-    record[5] += busy
-    record[7] += blocked
-    if i == 0:
-        record[9] += waited
-        record[13] += mac_fill
-    else:
-        record[6] += starved
-        record[8] += waited - starved
     return now
 
 
