@@ -33,7 +33,10 @@ def convolutions(draw: st.DrawFn, kinds: tuple[str, ...] = ("decomposed", "point
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
-    size = tuple(draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 12)) for k, d, p in zip(kernel, dilation, padding))
+    size = tuple(
+        draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 12))
+        for k, d, p in zip(kernel, dilation, padding, strict=True)
+    )
     images = draw(st.integers(1, 2))
     attributes = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     data = values(rng, (images, channels, *size), density)

@@ -29,7 +29,7 @@ def cifar_images(count: int) -> tuple[Floats, list[int]]:
 
 
 def resnet20(images: Floats) -> tuple[Trace, Floats]:
-    """Run ResNet-20 and trace it: its real activations in 8 bits, its weights decomposed and ternary; and the scores."""
+    """Run ResNet-20 and trace it: its real activations in 8 bits, its weights decomposed; and the scores."""
     from safetensors.numpy import load_file
 
     weights = load_file(DATA / "resnet20_cifar10.safetensors")

@@ -218,9 +218,7 @@ def train(network: DigitsNet, images: Tensor, labels: Tensor, epochs: int, rate:
     """Train, one epoch at each step of the iterator, which yields before the epoch starts."""
     steps = -(-len(images) // BATCH)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=epochs * steps, pct_start=0.15
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * steps, pct_start=0.15)
     for epoch in range(epochs):
         yield epoch
         network.train()
@@ -350,9 +348,7 @@ def main(output: Path | None, images: int, density: float, seed: int, force: boo
     save_trace(trace, target, force)
     console.print(table(trace))
     console.print(
-        "Accuracy on {} held-out images: {before:.2%} fp32, {after:.2%} compressed.".format(
-            len(labels[1]), **reached
-        )
+        "Accuracy on {} held-out images: {before:.2%} fp32, {after:.2%} compressed.".format(len(labels[1]), **reached)
     )
     console.print(f"Wrote {target} ({target.stat().st_size / 1024:.0f} KiB).")
 

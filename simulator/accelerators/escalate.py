@@ -550,17 +550,19 @@ def tile(operator: Operator, match: Match, chip: Chip) -> Program:
     inputs_stay = int(sizes.inputs[:, -1].max()) <= chip.activation_buffer.half
     weights_stay = int(sizes.weights.sum()) <= chip.coefficient_buffer.half
     orders: tuple[Order, ...] = ("channels", "rows") if chip.tiling.order == "auto" else (chip.tiling.order,)
-    programs = []
-    for order in orders:
-        tiles = enumerate_tiles(match.frame, len(match.passes), order, step, inputs_stay, weights_stay)
-        programs.append(_program(match, Tiles.of(tiles), chip))
-    return min(programs, key=_cost)
+    candidates = [
+        Tiles.of(enumerate_tiles(match.frame, len(match.passes), order, step, inputs_stay, weights_stay))
+        for order in orders
+    ]
+    return _program(match, min(candidates, key=lambda tiles: _cost(match, tiles, chip)), chip)
 
 
-def _cost(program: Program) -> tuple[int, int]:
+def _cost(match: Match, tiles: Tiles, chip: Chip) -> tuple[int, int]:
     """Fewest bytes first, then fewest cycles: no choice depends on a rate, so that a faster channel never costs."""
-    moved = sum(int(tensor.size.sum()) for tensor in (*program.reads, *program.writes))
-    return moved, int(program.stages[-1].cycles.sum())
+    moved = _moved(match, tiles)
+    crossing = (moved.inputs, moved.weights, moved.basis, moved.outputs)
+    size = sum(int(whole_bursts(each, chip.dram.burst).sum()) for each in crossing)
+    return size, int(tiles.between(cumulative(match.records[..., RECORD.index("cycles")])).sum())
 
 
 def _step(match: Match, chip: Chip) -> int:

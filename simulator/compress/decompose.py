@@ -66,8 +66,7 @@ def recompose(basis: NDArray[Any], coefficients: NDArray[Any]) -> NDArray[Any]:
     basis, coefficients = _wide(basis), _wide(coefficients)
     if basis.ndim != 3 or coefficients.ndim != 3 or basis.shape[0] != coefficients.shape[2]:
         raise InputError(
-            "a basis (M, R, S) and coefficients (K, C, M) must agree on M, "
-            f"not {basis.shape} and {coefficients.shape}"
+            f"a basis (M, R, S) and coefficients (K, C, M) must agree on M, not {basis.shape} and {coefficients.shape}"
         )
     return np.tensordot(coefficients, basis, axes=1)
 

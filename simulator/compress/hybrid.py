@@ -140,9 +140,7 @@ def hybrid_quantise(trace: Trace, bases: int = 6, rule: str = "twn", least_chann
         return operator
 
     how = f"hybrid quantisation, M = {bases}, {rule}, not retrained"
-    return Trace(
-        trace.name, tuple(map(compressed, trace.operators)), {**trace.provenance, "compression": how}
-    )
+    return Trace(trace.name, tuple(map(compressed, trace.operators)), {**trace.provenance, "compression": how})
 
 
 def real_values(tensor: ValueTensor) -> NDArray[np.float64]:

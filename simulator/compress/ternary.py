@@ -33,9 +33,7 @@ RULES: Final[dict[str, Callable[[Floats, tuple[int, ...]], Floats]]] = {
 }
 
 
-def ternarise(
-    x: Floats, rule: str = "twn", axis: int | None = None
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+def ternarise(x: Floats, rule: str = "twn", axis: int | None = None) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Round numbers to ternary codes: 0 where |x| ≤ Δ, else the sign.
 
     Args:

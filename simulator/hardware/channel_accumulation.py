@@ -122,16 +122,6 @@ def concentrate(activation: Any, maps: Any, codes: Any) -> Any:
 
 
 @kernel
-def count_codes(codes: Any, total: Any, pairs: Any) -> None:
-    """Count the present codes of each unit: codes (W + 1, T) → pairs (T,)."""
-    for t in range(pairs.shape[0]):
-        pairs[t] = 0
-    for q in range((total + 63) >> 6):
-        for t in range(pairs.shape[0]):
-            pairs[t] += np.int32(popcount(codes[q, t]))
-
-
-@kernel
 def split_rows(codes: Any, count: Any, adders: Any, beyond: Any, rows: Any) -> Any:
     """Cut the codes into rows of ``adders`` lanes, then ``beyond`` empty rows; returns the number of rows."""
     mask = (U64(1) << U64(adders)) - U64(1)

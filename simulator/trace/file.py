@@ -78,9 +78,7 @@ def list_traces() -> list[str]:
 def _shipped() -> dict[str, Path]:
     folder = importlib.resources.files("simulator.traces")
     return {
-        entry.name.removesuffix(_SUFFIX): Path(str(entry))
-        for entry in folder.iterdir()
-        if entry.name.endswith(_SUFFIX)
+        entry.name.removesuffix(_SUFFIX): Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)
     }
 
 
@@ -121,9 +119,7 @@ def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
 def _parse(file: TensorFile) -> Trace:
     header = _header(file)
     declared = _get(header, "tensors", dict, "the header")
-    tensors = {
-        name: _tensor(file, name, _typed(entry, dict, f"tensor '{name}'")) for name, entry in declared.items()
-    }
+    tensors = {name: _tensor(file, name, _typed(entry, dict, f"tensor '{name}'")) for name, entry in declared.items()}
     operators = tuple(_operator(entry, tensors) for entry in _get(header, "operators", list, "the header"))
     name, provenance = _get(header, "name", str, "the header"), _get(header, "provenance", dict, "the header")
     return Trace(name, operators, provenance)
@@ -155,9 +151,7 @@ def _operator(entry: Any, tensors: Mapping[str, Tensor]) -> Operator:
     given = {}
     for role, tensor in _get(entry, "tensors", dict, where).items():
         if _typed(tensor, str, f"role '{role}' of {where}") not in tensors:
-            raise InputError(
-                f"{where}: its {role} is the tensor '{tensor}', which the header does not declare"
-            )
+            raise InputError(f"{where}: its {role} is the tensor '{tensor}', which the header does not declare")
         given[role] = tensors[tensor]
     return build(_get(entry, "type", str, where), name, given, _get(entry, "attributes", dict, where))
 
@@ -171,9 +165,7 @@ def _tensor(file: TensorFile, name: str, entry: Mapping[str, Any]) -> Tensor:
             scale = _get(entry, "scale", object, where)
             array = _array(file, name)
             if array.shape != shape:
-                raise InputError(
-                    f"{where} is declared with shape {shape}, expected that of its data, {array.shape}"
-                )
+                raise InputError(f"{where} is declared with shape {shape}, expected that of its data, {array.shape}")
             return ValueTensor(array, scale, bits)
         if kind == MaskTensor.kind:
             return MaskTensor(_array(file, name), shape, bits)

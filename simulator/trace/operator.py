@@ -86,9 +86,7 @@ class Operator(ABC):
     def attributes(self) -> dict[str, Any]:
         """The fields that are neither the name nor tensors."""
         fields = (f.name for f in dataclasses.fields(self))
-        return {
-            field: getattr(self, field) for field in fields if field != "name" and field not in self.roles
-        }
+        return {field: getattr(self, field) for field in fields if field != "name" and field not in self.roles}
 
     @property
     def digest(self) -> str:
@@ -336,9 +334,7 @@ class MatMul(Operator):
         return None if a is None or b is None else matmul(a, b)
 
 
-def build(
-    type_name: str, name: str, tensors: Mapping[str, Tensor], attributes: Mapping[str, Any]
-) -> Operator:
+def build(type_name: str, name: str, tensors: Mapping[str, Tensor], attributes: Mapping[str, Any]) -> Operator:
     """Return the operator that a trace file describes.
 
     Raises:
@@ -346,9 +342,7 @@ def build(
 
     """
     if type_name not in OPERATORS:
-        raise InputError(
-            f"operator '{name}' has the unknown type '{type_name}'{nearest(type_name, OPERATORS)}"
-        )
+        raise InputError(f"operator '{name}' has the unknown type '{type_name}'{nearest(type_name, OPERATORS)}")
     kind = OPERATORS[type_name]
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name != "name"}
     where = f"operator '{name}' ({type_name}):"

@@ -46,17 +46,13 @@ def conv2d(
     K, _, R, S = weight.shape
     margins = ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1]))
     padded = np.pad(input.astype(kind), margins)
-    P, Q = (
-        (padded.shape[2 + i] - dilation[i] * (weight.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in range(2)
-    )
+    P, Q = ((padded.shape[2 + i] - dilation[i] * (weight.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in range(2))
     kernels = weight.astype(kind).reshape(groups, K // groups, C // groups, R, S)
     output = np.zeros((N, groups, K // groups, P * Q), kind)
     for r in range(R):
         for s in range(S):
             top, left = r * dilation[0], s * dilation[1]
-            window = padded[
-                :, :, top : top + stride[0] * P : stride[0], left : left + stride[1] * Q : stride[1]
-            ]
+            window = padded[:, :, top : top + stride[0] * P : stride[0], left : left + stride[1] * Q : stride[1]]
             output += kernels[..., r, s] @ window.reshape(N, groups, C // groups, P * Q)
     return output.astype(np.int64).reshape(N, K, P, Q)
 
@@ -72,9 +68,7 @@ def recompose(basis: Integers, coefficients: Integers) -> NDArray[np.int64]:
     return matmul(coefficients, basis.reshape(M, R * S)).reshape(*coefficients.shape[:2], R, S)
 
 
-def _exact_type(
-    summed: Integers, other: Integers, axes: tuple[int, ...]
-) -> type[np.float64] | type[np.int64]:
+def _exact_type(summed: Integers, other: Integers, axes: tuple[int, ...]) -> type[np.float64] | type[np.int64]:
     """Choose the type in which no sum over `axes` of `summed` times anything in `other` loses a bit."""
     longest = np.abs(summed.astype(np.float64)).sum(axis=axes).max()
     largest = np.abs(other.astype(np.float64)).max()

@@ -46,9 +46,7 @@ class TensorFile:
         part = self._file.get_slice(name)
         stored_type = part.get_dtype()
         if stored_type not in _DTYPES:
-            raise InputError(
-                f"{self.path}: tensor '{name}' has the type {stored_type}, which NumPy cannot hold"
-            )
+            raise InputError(f"{self.path}: tensor '{name}' has the type {stored_type}, which NumPy cannot hold")
         return StoredArray(self, name, tuple(part.get_shape()), np.dtype(_DTYPES[stored_type]))
 
     def read(self, name: str) -> NDArray[Any]:

@@ -246,12 +246,8 @@ def quantise(array: ArrayLike, bits: int = 8, axis: int | None = None) -> ValueT
     if not np.isfinite(numbers).all():
         raise InputError(f"values hold {_count_unusable(numbers)}, which no accelerator can compute with")
     if axis not in (None, 0):
-        raise InputError(
-            f"the axis of scales must be None (one scale) or 0 (one per output channel), not {axis!r}"
-        )
-    magnitude = np.abs(numbers).max(
-        axis=None if axis is None else tuple(range(1, numbers.ndim)), keepdims=True
-    )
+        raise InputError(f"the axis of scales must be None (one scale) or 0 (one per output channel), not {axis!r}")
+    magnitude = np.abs(numbers).max(axis=None if axis is None else tuple(range(1, numbers.ndim)), keepdims=True)
     top = max(2 ** (width - 1) - 1, 1)
     scale = np.where(magnitude > 0, np.maximum(magnitude / top, np.finfo(np.float64).tiny), 1.0)
     codes = np.clip(np.rint(numbers / scale), -top, top).astype(np.int64)
@@ -289,16 +285,12 @@ def _checked_scale(scale: Any, channels: int) -> float | tuple[float, ...]:
     several = isinstance(scale, tuple | list) or (isinstance(scale, np.ndarray) and scale.ndim > 0)
     factors = [_number(factor) for factor in scale] if several else [_number(scale)]
     if not all(factor is not None and 0 < factor < math.inf for factor in factors):
-        raise InputError(
-            f"a scale must be a positive finite number, or one per output channel, not {scale!r}"
-        )
+        raise InputError(f"a scale must be a positive finite number, or one per output channel, not {scale!r}")
     clean = tuple(factor for factor in factors if factor is not None)
     if not several:
         return clean[0]
     if len(clean) != channels:
-        raise InputError(
-            f"there must be one scale, or one per index of the first axis ({channels}), not {len(clean)}"
-        )
+        raise InputError(f"there must be one scale, or one per index of the first axis ({channels}), not {len(clean)}")
     return clean
 
 
@@ -319,8 +311,7 @@ def _smallest(array: NDArray[Any], bits: int, what: str) -> NDArray[np.integer[A
     half = 1 << (bits - 1)
     if not (-half <= low and high <= half) and not (low >= 0 and high < 2 * half):
         raise InputError(
-            f"{what}: integers from {low} to {high} do not fit {bits} bits "
-            f"({-half} … {half}, or 0 … {2 * half - 1})"
+            f"{what}: integers from {low} to {high} do not fit {bits} bits ({-half} … {half}, or 0 … {2 * half - 1})"
         )
     dtype = next(d for d in _INTEGERS if np.iinfo(d).min <= low and high <= np.iinfo(d).max)
     return _frozen(np.ascontiguousarray(array, dtype=dtype))

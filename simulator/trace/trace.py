@@ -43,14 +43,10 @@ class Trace:
             raise InputError(f"trace '{self.name}' has no operators, expected one or more")
         for operator in self.operators:
             if not isinstance(operator, Operator):
-                raise InputError(
-                    f"trace '{self.name}' holds a {type(operator).__name__}, expected operators only"
-                )
+                raise InputError(f"trace '{self.name}' holds a {type(operator).__name__}, expected operators only")
         name, count = Counter(operator.name for operator in self.operators).most_common(1)[0]
         if count > 1:
-            raise InputError(
-                f"trace '{self.name}' has {count} operators called '{name}', expected unique names"
-            )
+            raise InputError(f"trace '{self.name}' has {count} operators called '{name}', expected unique names")
         if not isinstance(self.provenance, dict) or not all(
             isinstance(word, str) for item in self.provenance.items() for word in item
         ):

@@ -36,9 +36,7 @@ def test_the_size_counted_is_the_size_written_and_it_reads_back(coding, data, ro
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-@given(
-    seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.0, 0.01, 0.3, 1.0]), length=st.integers(0, 80)
-)
+@given(seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.0, 0.01, 0.3, 1.0]), length=st.integers(0, 80))
 def test_every_row_stands_alone(coding, seed, density, length):
     mask = np.random.default_rng(seed).random((3, 4, length)) < density
     bits = CODINGS[coding](mask, 8)

@@ -12,7 +12,6 @@ from simulator.hardware.bits import pack
 from simulator.hardware.channel_accumulation import (
     ChannelAccumulation,
     concentrate,
-    count_codes,
     issue_packed,
     issue_rows,
     issue_window,
@@ -69,7 +68,7 @@ def run_units(unit: ChannelAccumulation, activations: NDArray[Any], coefficients
         packed = pixel[pixel != 0].astype(np.int64)
         total = concentrate(activation, maps, codes)
         assert total == len(packed) == concentrate(activation, signs, sign_codes)
-        count_codes(codes, total, pairs[p])
+        pairs[p] = np.bitwise_count(codes[: -(-total // 64)]).sum(axis=0)
         if window.ideal:
             issue_packed(codes, total, window.adders, cycles[p], sign_codes, packed, sums[p])
         elif window.look_ahead == 0:

@@ -44,9 +44,7 @@ def match_word(coefficients: Sequence[int], activations: Sequence[int]) -> tuple
     return codes, packed_activations
 
 
-def match_pixel(
-    coefficients: Sequence[int], activations: Sequence[int], network: int
-) -> tuple[list[Code], list[int]]:
+def match_pixel(coefficients: Sequence[int], activations: Sequence[int], network: int) -> tuple[list[Code], list[int]]:
     """Match word after word; the packed activations follow one another without gaps."""
     codes: list[Code] = []
     packed: list[int] = []
@@ -120,9 +118,7 @@ def accumulate(
     padding = -len(codes) % adders
     codes = codes + [Code(0, 0)] * padding
     packed = packed + [0] * padding
-    rows = [
-        [code.present for code in codes[first : first + adders]] for first in range(0, len(codes), adders)
-    ]
+    rows = [[code.present for code in codes[first : first + adders]] for first in range(0, len(codes), adders)]
 
     issued = dense_schedule(rows, adders) if ideal else window_schedule(rows, adders, look_ahead, offsets)
     issued = issued or [{}]

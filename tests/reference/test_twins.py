@@ -44,11 +44,7 @@ def test_networks_select_and_spread_under_every_mask(n: int) -> None:
         assert butterfly.scatter(payload, mask) == butterfly.spread(payload, mask)
 
 
-@given(
-    st.integers(4, 8).flatmap(
-        lambda power: st.lists(st.integers(0, 1), min_size=1 << power, max_size=1 << power)
-    )
-)
+@given(st.integers(4, 8).flatmap(lambda power: st.lists(st.integers(0, 1), min_size=1 << power, max_size=1 << power)))
 def test_networks_select_and_spread_under_wide_masks(mask: list[int]) -> None:
     payload = list(range(1, len(mask) + 1))
     assert butterfly.gather(payload, mask) == butterfly.select(payload, mask)
@@ -57,9 +53,7 @@ def test_networks_select_and_spread_under_wide_masks(mask: list[int]) -> None:
 
 def test_prefix_counts_count() -> None:
     mask = bits("1101 0110 1011 1101")
-    numbers = [
-        sum(bit << place for place, bit in enumerate(count)) for count in butterfly.prefix_counts(mask)
-    ]
+    numbers = [sum(bit << place for place, bit in enumerate(count)) for count in butterfly.prefix_counts(mask)]
     assert numbers == [sum(mask[: lane + 1]) for lane in range(16)]
 
 
@@ -94,9 +88,7 @@ def test_worked_example_without_a_window_goes_row_by_row() -> None:
     assert worked_example(adders=4, look_ahead=0).issued == by_row
 
 
-@pytest.mark.parametrize(
-    ("adders", "look_ahead", "cycles"), [(4, 0, 6), (4, 1, 3), (4, 2, 3), (8, 0, 3), (8, 2, 2)]
-)
+@pytest.mark.parametrize(("adders", "look_ahead", "cycles"), [(4, 0, 6), (4, 1, 3), (4, 2, 3), (8, 0, 3), (8, 2, 2)])
 def test_worked_example_cycles(adders: int, look_ahead: int, cycles: int) -> None:
     assert worked_example(adders, look_ahead).cycles == cycles
 
@@ -135,9 +127,7 @@ def test_what_is_not_a_unit_is_refused() -> None:
 def pixels(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     channels = draw(st.integers(1, 80))
     coefficients = draw(st.lists(st.sampled_from([-1, 0, 0, 1]), min_size=channels, max_size=channels))
-    activations = draw(
-        st.lists(st.one_of(st.just(0), st.integers(-128, 127)), min_size=channels, max_size=channels)
-    )
+    activations = draw(st.lists(st.one_of(st.just(0), st.integers(-128, 127)), min_size=channels, max_size=channels))
     return coefficients, activations
 
 
@@ -157,9 +147,7 @@ def test_every_pair_is_issued_once_and_the_total_is_the_dot_product(
         assert set(issued) == expected
         assert unit.total == sum(c * a for c, a in zip(coefficients, activations, strict=True))
         assert len(unit.issued) == unit.cycles
-    assert (
-        ideal.cycles == max(1, -(-ideal.pairs // adders)) <= result.cycles <= max(1, -(-len(kept) // adders))
-    )
+    assert ideal.cycles == max(1, -(-ideal.pairs // adders)) <= result.cycles <= max(1, -(-len(kept) // adders))
 
 
 # PE array

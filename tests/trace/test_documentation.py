@@ -32,8 +32,7 @@ def test_the_header_shown_is_one():
     assert (header["format"], header["version"]) == ("skipper-trace", 1)
     for entry in header["operators"]:
         tensors = {
-            role: DensityTensor(header["tensors"][name]["shape"], 0.5, 0)
-            for role, name in entry["tensors"].items()
+            role: DensityTensor(header["tensors"][name]["shape"], 0.5, 0) for role, name in entry["tensors"].items()
         }
         operator = build(entry["type"], entry["name"], tensors, entry["attributes"])
         assert json.loads(json.dumps(operator.attributes)) == entry["attributes"]

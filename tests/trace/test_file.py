@@ -232,9 +232,7 @@ def test_shipped_traces_by_name(saved, monkeypatch, tmp_path):
     assert load_trace("all").digest == load_trace("all.safetensors").digest == every_kind().digest
     (tmp_path / "all").mkdir()
     assert load_trace("all").name == "every kind"
-    with pytest.raises(
-        InputError, match=r"'al' is neither a file \(/.*/al\) nor .* \(did you mean 'all'\?\)"
-    ):
+    with pytest.raises(InputError, match=r"'al' is neither a file \(/.*/al\) nor .* \(did you mean 'all'\?\)"):
         load_trace("al")
 
 
@@ -312,10 +310,7 @@ WEIGHT, HIDDEN, DENSITY = (("tensors", name) for name in ("conv1.weight", "conv1
         (put("version", 0), "version is 0"),
         (put("version", True), "'version' of the header must be a whole number"),
         (put("version", "1"), "'version' of the header must be a whole number"),
-        *(
-            (drop(key), f"lacks the key '{key}'")
-            for key in ("format", "version", "name", "operators", "tensors")
-        ),
+        *((drop(key), f"lacks the key '{key}'") for key in ("format", "version", "name", "operators", "tensors")),
         (drop("provenance"), "lacks the key 'provenance'"),
         (put("name", 3), "'name' of the header must be a text"),
         (put("name", ""), "the name of a trace must be"),
@@ -328,10 +323,7 @@ WEIGHT, HIDDEN, DENSITY = (("tensors", name) for name in ("conv1.weight", "conv1
             r"'conv1' has the unknown type 'conv3d' \(did .* 'conv2d'\?\); known: conv2d, linear, matmul",
         ),
         (put(*CONV1, "name", "conv2"), "2 operators called 'conv2'"),
-        *(
-            (drop(*CONV1, key), f"operator 'conv1' lacks the key '{key}'")
-            for key in ("type", "tensors", "attributes")
-        ),
+        *((drop(*CONV1, key), f"operator 'conv1' lacks the key '{key}'") for key in ("type", "tensors", "attributes")),
         (drop(*CONV1, "name"), "an operator lacks the key 'name'"),
         (put(*CONV1, "attributes", "strides", 2), r"unknown attribute 'strides' \(did you mean 'stride'"),
         (put(*CONV1, "attributes", "name", "x"), "unknown attribute 'name'"),
@@ -350,29 +342,17 @@ WEIGHT, HIDDEN, DENSITY = (("tensors", name) for name in ("conv1.weight", "conv1
         (drop(*CONV1, "tensors", "input"), r"'conv1' \(conv2d\): input is missing"),
         (drop(*FC, "tensors", "weight"), r"'fc' \(linear\): weight is missing"),
         (put(*WEIGHT[:1], "conv1.weight", 3), "tensor 'conv1.weight' must be an object"),
-        *(
-            (drop(*WEIGHT, key), f"'conv1.weight' lacks the key '{key}'")
-            for key in ("kind", "shape", "bits", "scale")
-        ),
+        *((drop(*WEIGHT, key), f"'conv1.weight' lacks the key '{key}'") for key in ("kind", "shape", "bits", "scale")),
         *((drop(*DENSITY, key), f"'fc.input' lacks the key '{key}'") for key in ("density", "seed")),
         (put(*WEIGHT, "kind", "valeus"), r"unknown kind 'valeus' \(did you mean 'values'"),
         (put(*WEIGHT, "shape", [8, 27]), r"with shape \(8, 27\), expected that of its data, \(8, 3, 3, 3\)"),
         (put(*WEIGHT, "bits", 0), "tensor 'conv1.weight': bits"),
-        *(
-            (put(*WEIGHT, "scale", s), "'conv1.weight': a scale must be")
-            for s in (0, -1, float("nan"), float("inf"))
-        ),
-        *(
-            (put(*WEIGHT, "scale", s), "'conv1.weight': a scale must be")
-            for s in (None, "1", {}, [float("nan")] * 8)
-        ),
+        *((put(*WEIGHT, "scale", s), "'conv1.weight': a scale must be") for s in (0, -1, float("nan"), float("inf"))),
+        *((put(*WEIGHT, "scale", s), "'conv1.weight': a scale must be") for s in (None, "1", {}, [float("nan")] * 8)),
         (put(*WEIGHT, "scale", [1.0]), "one per index of the first axis"),
         (put(*HIDDEN, "shape", [1, 8, 7, 70]), "'conv1.output': a packed mask of shape"),
         (put(*HIDDEN, "shape", [0]), "'conv1.output': every size"),
-        *(
-            (put(*DENSITY, "density", d), "'fc.input': a density must be")
-            for d in (-0.5, 1.5, float("nan"), None, [])
-        ),
+        *((put(*DENSITY, "density", d), "'fc.input': a density must be") for d in (-0.5, 1.5, float("nan"), None, [])),
         (put(*DENSITY, "seed", -1), "seed must be"),
         (put(*DENSITY, "shape", []), "must be a list of one size"),
         (put(*DENSITY, "shape", [5, 8]), r"'fc' \(linear\): weight has shape \(4, 9\), expected \(4, 8\)"),

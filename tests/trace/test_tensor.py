@@ -183,10 +183,7 @@ ONES = np.ones((2, 3), np.int8)
         (lambda: MaskTensor(np.zeros(2, np.uint8), (3,)), r"shape \(1,\)"),
         (lambda: MaskTensor(np.zeros(1, np.int8), (3,)), "uint8"),
         (lambda: MaskTensor(np.array([8], np.uint8), (3,)), "beyond its 3 elements"),
-        *(
-            (lambda d=d: DensityTensor((3,), d, 0), "from 0 to 1")
-            for d in (-0.1, 1.1, np.nan, np.inf, "x", None, True)
-        ),
+        *((lambda d=d: DensityTensor((3,), d, 0), "from 0 to 1") for d in (-0.1, 1.1, np.nan, np.inf, "x", None, True)),
         (lambda: DensityTensor((), 0.5, 0), "one size or more"),
         (lambda: DensityTensor((3, 0), 0.5, 0), "at least 1"),
         (lambda: DensityTensor((3, -1), 0.5, 0), "at least 1"),
