@@ -326,7 +326,7 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     pixels = frame(work, geometry.mac_row)
     mask = work.by_pixel(operator.tensors["input"].mask())
     passes = tuple(_passes(work, geometry))
-    feeds = {inputs: _feed(pixels, mask, inputs, geometry) for inputs in {p.inputs for p in passes}}
+    feeds = {inputs: _feed(pixels, mask, inputs, geometry) for inputs in dict.fromkeys(p.inputs for p in passes)}
     output = np.zeros(work.output_shape, np.int64) if check else None
     if work.mapping == "dense":
         records = [_stream_pass(work, p, feeds[p.inputs], geometry) for p in passes]

@@ -36,7 +36,7 @@ def config(chip: str) -> Config:
     return read_config(chip)
 
 
-def arch(chip: str, parameters: Mapping[str, str] = {}) -> Arch[Any]:  # noqa: B006
+def arch(chip: str, parameters: Mapping[str, str] = {}) -> Arch[Any]:
     written = config(chip)
     return validate(written.overridden(parameters), accelerator(written.accelerator).Chip)
 

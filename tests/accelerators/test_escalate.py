@@ -153,3 +153,15 @@ def test_eight_bit_pointwise_weights_are_refused(escalate: Arch[Any]) -> None:
     operator = Linear("fc", dense_ones((1, 8)), weight=dense_ones((4, 8)))
     with pytest.raises(InputError, match=r"operator 'fc': its weights have 8-bit values"):
         simulate(Trace("t", (operator,)), escalate)
+
+
+def test_groups_keep_their_order(escalate: Arch[Any]) -> None:
+    """Many groups with different contents: each is matched with its own channels."""
+    rng = np.random.default_rng(1)
+    operator = Conv2d(
+        "grouped",
+        ValueTensor(rng.integers(0, 2, (1, 96, 3, 3)) * np.arange(96)[None, :, None, None] % 7),
+        weight=ValueTensor(rng.integers(-1, 2, (32, 3, 1, 1)), bits=1),
+        groups=32,
+    )
+    assert simulate(trace_of(operator), escalate, check=True).verified is True
