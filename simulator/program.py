@@ -43,6 +43,8 @@ class Stream:
     name: str
     size: Counts
     """Shape (tiles,): bytes for each tile, whole bursts; 0 where what is needed is on chip already."""
+    offset: Counts
+    """Shape (tiles,): where they begin within the tensor as stored."""
     compulsory: int
     """The tensor as stored, once: no run can move less."""
 

@@ -13,7 +13,7 @@ from simulator.accelerators import Accelerator, accelerator
 from simulator.arch import Arch, load_technology
 from simulator.engine import DRAM, Timeline, play
 from simulator.errors import LawViolation
-from simulator.hardware.dram import Channel
+from simulator.hardware.dram import Memory
 from simulator.program import Program
 from simulator.results.result import OperatorResult, Result
 from simulator.trace import Operator, Trace
@@ -91,10 +91,10 @@ def _run(operator: Operator, model: Accelerator, chip: Any, check: bool, cache: 
     return OperatorResult(operator.type, program, timeline, verified, bound)
 
 
-def _bound(program: Program, channel: Channel, clock: int) -> tuple[int, str]:
+def _bound(program: Program, memory: Memory, clock: int) -> tuple[int, str]:
     """Return the cycles that no schedule can beat, work over peak and bytes over bandwidth, and what imposes them."""
     moved = sum(stream.compulsory for stream in (*program.reads, *program.writes))
-    floors = {**program.floors, DRAM: channel.occupancy(moved, clock)}
+    floors = {**program.floors, DRAM: memory.at_least(moved, clock)}
     by = max(floors, key=lambda cause: floors[cause])
     return floors[by], by
 

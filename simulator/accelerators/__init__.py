@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simulator.arch import Arch, Part, read_config, validate
 from simulator.errors import InputError, nearest
-from simulator.hardware.dram import Channel
+from simulator.hardware.dram import Memory
 from simulator.program import Program
 from simulator.trace import Operator
 
@@ -31,7 +31,7 @@ class AnyChip(Protocol):
         """Technology table."""
 
     @property
-    def dram(self) -> Channel:
+    def dram(self) -> Memory:
         """The memory channel."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import simpy
 
 from simulator.errors import LawViolation
-from simulator.hardware.dram import Channel
+from simulator.hardware.dram import Memory
 from simulator.program import STATES, Counts, Program, Stream
 
 Process = Generator[simpy.Event, object, None]
@@ -73,9 +73,10 @@ class _Track:
         return totals
 
 
-def play(program: Program, channel: Channel, clock: int) -> Timeline:
-    """Simulate ``program`` on one DRAM ``channel`` at ``clock`` Hz, and account for every cycle of every unit."""
+def play(program: Program, memory: Memory, clock: int) -> Timeline:
+    """Simulate ``program`` on one channel of ``memory`` at ``clock`` Hz, and account for every cycle of every unit."""
     env = simpy.Environment()
+    port, bases = memory.open(clock), _layout(program, memory.burst)
     tiles, depth, last = program.tiles, program.depth, len(program.stages) - 1
     room_in, room_out = simpy.Container(env, depth, depth), simpy.Container(env, depth, depth)
     arrived = [env.event() for _ in range(tiles)]
@@ -84,28 +85,31 @@ def play(program: Program, channel: Channel, clock: int) -> Timeline:
     bus = _Track(DRAM)
     held, drained = np.zeros((tiles, 2), np.int64), np.zeros((tiles, 2), np.int64)
 
-    def transfer(streams: tuple[Stream, ...], tile: int) -> Process:
+    def transfer(streams: tuple[Stream, ...], tile: int, write: bool) -> Generator[simpy.Event, object, int]:
+        done = int(env.now)
         for stream in streams:
             if stream.size[tile]:
-                yield env.timeout(channel.occupancy(int(stream.size[tile]), clock))
+                address = bases[stream.name] + int(stream.offset[tile])
+                free, done = port.transfer(int(env.now), address, int(stream.size[tile]), write)
+                yield env.timeout(free - env.now)
                 bus.spend("busy", env.now, tile, stream.name)
+        return done
 
-    def arrive(tile: int, after: int) -> Process:
-        yield env.timeout(after)
+    def arrive(tile: int, at: int) -> Process:
+        yield env.timeout(at - env.now)
         arrived[tile].succeed()
 
     def load(tile: int) -> Process:
         yield room_in.get(1)
         held[tile, 0] = env.now
         bus.spend("blocked", env.now, tile)
-        yield from transfer(program.reads, tile)
-        moved = any(stream.size[tile] for stream in program.reads)
-        env.process(arrive(tile, channel.delay(clock) if moved else 0))
+        done = yield from transfer(program.reads, tile, write=False)
+        env.process(arrive(tile, done))
 
     def store(tile: int) -> Process:
         yield passed[last][tile]
         bus.spend("starved", env.now, tile)
-        yield from transfer(program.writes, tile)
+        yield from transfer(program.writes, tile, write=True)
         drained[tile, 1] = env.now
         yield room_out.put(1)
 
@@ -141,6 +145,15 @@ def play(program: Program, channel: Channel, clock: int) -> Timeline:
         track.spend("fill_drain", total, tiles - 1)
     intervals = tuple(interval for track in (*tracks, bus) for interval in track.intervals)
     return Timeline(total, intervals, _account(program, tracks, bus, total), held, drained)
+
+
+def _layout(program: Program, burst: int) -> dict[str, int]:
+    """Lay the tensors out in memory, one after the other, each from a burst's beginning; return their addresses."""
+    bases, end = {}, 0
+    for stream in (*program.reads, *program.writes):
+        bases[stream.name] = end
+        end += -(-stream.compulsory // burst) * burst
+    return bases
 
 
 def _account(program: Program, tracks: list[_Track], bus: _Track, total: int) -> dict[str, tuple[int, Counts]]:

@@ -165,3 +165,22 @@ def test_groups_keep_their_order(escalate: Arch[Any]) -> None:
         groups=32,
     )
     assert simulate(trace_of(operator), escalate, check=True).verified is True
+
+
+@pytest.mark.parametrize("settings", [{}, {"activation_buffer.size": "8 KiB", "coefficient_buffer.size": "4 KiB"}])
+def test_addresses_cover_each_tensor(settings: dict[str, str]) -> None:
+    """What the tiles move, by offset, is the whole of every tensor as stored, and nothing beyond it."""
+    operator = Conv2d(
+        "conv",
+        DensityTensor((2, 64, 12, 12), 0.4, 1),
+        basis=dense_ones((6, 3, 3)),
+        coefficients=DensityTensor((96, 64, 6), 0.1, 2, bits=1),
+        padding=1,
+    )
+    program = simulate(trace_of(operator), load_arch("escalate", settings)).operators[0].program
+    for stream in (*program.reads, *program.writes):
+        touched = np.zeros(stream.compulsory + 64, np.bool_)
+        for offset, size in zip(stream.offset, stream.size, strict=True):
+            assert offset + size < stream.compulsory + 64
+            touched[offset : offset + size] = True
+        assert touched[: stream.compulsory].all()

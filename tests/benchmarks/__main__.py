@@ -15,8 +15,9 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 from simulator import load_arch, simulate
-from simulator.accelerators.escalate import frame, geometry, lower, match, tile
+from simulator.accelerators.escalate import geometry, match, tile
 from simulator.arch import Arch
+from simulator.dataflow.basis_first import frame, lower
 from simulator.hardware.bits import has_bit_gather, pack, popcount
 from simulator.hardware.jit import kernel
 from simulator.trace import Trace, save_trace

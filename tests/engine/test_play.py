@@ -23,7 +23,7 @@ def program(loads: list[int], stages: list[list[int]], stores: list[int], depth:
         return Stage(f"stage {number}", np.array(cycles), {f"unit {number}": Unit(1, states)})
 
     def stream(name: str, sizes: list[int]) -> Stream:
-        return Stream(name, np.array(sizes), sum(sizes))
+        return Stream(name, np.array(sizes), np.cumsum(sizes) - sizes, sum(sizes))
 
     return Program(
         "operator", "mapping", tuple(stage(*pair) for pair in enumerate(stages)),
@@ -82,7 +82,8 @@ def test_nothing_to_move_waits_for_nothing() -> None:
 
 def test_cycles_of_another_clock_round_up() -> None:
     fast = SimpleChannel(bandwidth=25_600_000_000, latency=100_000, burst=64, energy_pj_per_bit=8)
-    assert fast.occupancy(64, 800_000_000) == 2
-    assert fast.occupancy(65, 800_000_000) == 3
-    assert fast.delay(800_000_000) == 80
-    assert fast.delay(801_000_000) == 81
+    assert fast.at_least(64, 800_000_000) == 2
+    assert fast.at_least(65, 800_000_000) == 3
+    assert fast.open(800_000_000).transfer(10, 0, 65, write=False) == (13, 93)
+    assert fast.open(801_000_000).transfer(10, 0, 65, write=False) == (13, 94)
+    assert fast.open(801_000_000).transfer(10, 0, 65, write=True) == (13, 13)
