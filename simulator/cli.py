@@ -17,6 +17,8 @@ from simulator.errors import InputError, LawViolation
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from simulator.trace import Operator
+
 
 class Group(click.Group):
     """Commands that end in one sentence and status 2 where the input is unusable, and never in a traceback."""
@@ -84,9 +86,11 @@ def run(
     require_free(folder, digests, force)
     if timeline is not None:
         require_file(timeline, folder)
-    with _progress(len(work.operators)) as advance:
+    with click.progressbar(
+        length=len(work.operators), file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=_name
+    ) as bar:
         try:
-            result = simulate(work, machine, check, advance)
+            result = simulate(work, machine, check, lambda operator: bar.update(1, operator))
         except InputError as error:
             raise InputError(f"{trace} on {arch}: {error}") from None
     if timeline is None:
@@ -163,6 +167,10 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
         print_energy(energy, table.name, _console())
 
 
+def _name(operator: Operator | None) -> str | None:
+    return None if operator is None else operator.name
+
+
 def _pairs(settings: tuple[str, ...]) -> Mapping[str, str]:
     pairs = {}
     for setting in settings:
@@ -179,23 +187,3 @@ def _console() -> Console:
     # A table in a file or a pipe keeps its width; on a terminal it fits the window.
     # Names of operators are no markup.
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
-
-
-class _progress:  # noqa: N801 - reads as a verb where it is used
-    """Show the operator at work on standard error, where that is a terminal."""
-
-    def __init__(self, total: int):
-        self.total, self.done = total, 0
-
-    def __enter__(self) -> _progress:
-        self.visible = sys.stderr.isatty()
-        return self
-
-    def __call__(self, operator: Any) -> None:
-        self.done += 1
-        if self.visible:
-            click.echo(f"\r\x1b[2K[{self.done}/{self.total}] {operator.name}", nl=False, err=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self.visible:
-            click.echo("\r\x1b[2K", nl=False, err=True)

@@ -333,7 +333,7 @@ for key, value, *words in (
         lambda desk, key=key, given=given: (*RUN, "--set", f"{key}={given}")
     )
 
-case("network_lanes: no power of two", "chip.yaml", "'channel_accumulation'", "lanes must be a power of two", "48")(
+case("network_lanes: no power of two", "chip.yaml", "'channel_accumulation.network_lanes'", "a power of two", "48")(
     lambda desk: desk.chip("channel_accumulation.network_lanes", 48)
 )
 case("offsets: beyond look_ahead", "chip.yaml", "'channel_accumulation'", "(3, 0)", "look_ahead = 2")(

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from simulator.arch.part import Part
 from simulator.hardware.bits import gather, popcount, shift_left, shift_right
@@ -40,12 +40,18 @@ class ChannelAccumulation(Part):
     offsets: tuple[tuple[Annotated[int, Field(ge=1)], int], ...]
     """(rows ahead, lanes aside) in order of preference; the lane wraps around within the row."""
 
+    @field_validator("network_lanes")
+    @classmethod
+    def _is_a_width(cls, lanes: int) -> int:
+        if lanes & (lanes - 1):
+            raise ValueError(f"expected a power of two from 2 to 256, not {lanes}")
+        return lanes
+
     @model_validator(mode="after")
     def _within_reach(self) -> ChannelAccumulation:
         for ahead, aside in self.offsets:
             if ahead > self.look_ahead:
                 raise ValueError(f"offset ({ahead}, {aside}) reaches beyond look_ahead = {self.look_ahead}")
-        _ = self.dilution, self.concentrator  # refuses a width that no network has
         return self
 
     @property

@@ -69,7 +69,7 @@ def write_run(result: Result, folder: Path, force: bool = False) -> None:
 
     """
     require_free(folder, result.digests, force)
-    with _replacing(folder) as partial:
+    with _Replacing(folder) as partial:
         import pyarrow.parquet as pq
 
         from simulator.results.figure import draw_cycles
@@ -94,7 +94,7 @@ def _arrow(columns: Mapping[str, list[Any]]) -> Any:
     return read_json(BytesIO(lines), parse_options=ParseOptions(explicit_schema=schema))
 
 
-class _replacing:  # noqa: N801 - reads as a verb where it is used
+class _Replacing:
     """Give a temporary folder beside ``folder``; put it in its place at the end, or remove every trace of it."""
 
     def __init__(self, folder: Path):
