@@ -342,7 +342,7 @@ case("offsets: beyond look_ahead", "chip.yaml", "'channel_accumulation'", "(3, 0
 case("look_ahead: less than offsets", "escalate.yaml", "'channel_accumulation'", "look_ahead = 1")(
     lambda desk: (*RUN, "--set", "channel_accumulation.look_ahead=1")
 )
-case("technology: misspelt", "chip.yaml", "technology '45mn'", "did you mean '45nm'?")(
+case("technology: misspelt", "chip.yaml", "'45mn' is no technology table", "did you mean '45nm'?")(
     lambda desk: desk.chip("technology", "45mn")
 )
 case("technology: missing file", "absent.csv", "technology", "No such file")(

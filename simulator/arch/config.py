@@ -11,12 +11,12 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from simulator.arch.shipped import list_shipped, read_shipped
 from simulator.errors import InputError, nearest
 
 VERSION = 1
@@ -100,31 +100,17 @@ class Arch(Generic[Model]):
 
 def list_configs() -> tuple[str, ...]:
     """Return the names of the shipped configurations."""
-    folder = files("simulator.arch_configs")
-    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+    return list_shipped("", ".yaml")
 
 
 def read_config(name_or_path: str | Path) -> Config:
-    """Read a shipped configuration by name, or a file.
+    """Read a shipped configuration by name, or a ``.yaml`` file.
 
     Raises:
         InputError: no such file, not YAML, a duplicate key, a parameter without provenance, a newer format.
 
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        known = list_configs()
-        if str(name_or_path) not in known:
-            hint = nearest(str(name_or_path), known)
-            raise InputError(f"'{name_or_path}' is no architecture{hint}, or a .yaml file")
-        text = files("simulator.arch_configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
-        return parse_config(text, str(name_or_path), f"{name_or_path}.yaml")
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError(f"{path}: cannot read the configuration: {reason}") from None
-    return parse_config(text, path.stem, str(path))
+    return parse_config(*read_shipped(name_or_path, "", (".yaml", ".yml"), "architecture"))
 
 
 def parse_config(text: str, name: str, origin: str) -> Config:

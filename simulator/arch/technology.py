@@ -8,9 +8,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
+from simulator.arch.shipped import list_shipped, read_shipped
 from simulator.errors import InputError, nearest
 
 COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "source", "note")
@@ -45,7 +45,8 @@ class Technology:
         rows the outermost slope goes on.
 
         Raises:
-            InputError: the table has no row of that kind, or has logic where memory is asked for, or the reverse.
+            InputError: the table has no row of that kind, has logic where memory is asked for or the
+                reverse, or its rows reach to no finite energy at that size.
 
         """
         if kind not in self.entries:
@@ -62,36 +63,27 @@ class Technology:
         i = min(max(bisect_left(rows, size, key=lambda row: row.size), 1), len(rows) - 1)
         along = math.log(size / rows[i - 1].size) / math.log(rows[i].size / rows[i - 1].size)
         # As a power, not through logarithms of energies: a table with every energy doubled costs exactly the double.
-        return per_bit[i - 1] * math.pow(per_bit[i] / per_bit[i - 1], along) * width
+        try:
+            return per_bit[i - 1] * math.pow(per_bit[i] / per_bit[i - 1], along) * width
+        except OverflowError:
+            raise InputError(
+                f"{self.origin}: '{kind}' has no finite energy at {size} bytes; expected rows of sizes around it"
+            ) from None
 
 
 def list_technologies() -> tuple[str, ...]:
     """Return the names of the shipped tables."""
-    folder = files("simulator.arch_configs").joinpath("technology")
-    return tuple(sorted(f.name.removesuffix(".csv") for f in folder.iterdir() if f.name.endswith(".csv")))
+    return list_shipped("technology", ".csv")
 
 
 def load_technology(name_or_path: str | Path) -> Technology:
-    """Read a shipped table by name, or a CSV file.
+    """Read a shipped table by name, or a ``.csv`` file.
 
     Raises:
         InputError: no such table, wrong columns, or a number that is none or negative.
 
     """
-    path = Path(name_or_path)
-    if path.suffix == ".csv":
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise InputError(f"{path}: cannot read the technology table: {reason}") from None
-        return parse_technology(text, path.stem, str(path))
-    known = list_technologies()
-    if str(name_or_path) not in known:
-        hint = nearest(str(name_or_path), known)
-        raise InputError(f"technology '{name_or_path}' does not exist{hint}, or a .csv file")
-    table = files("simulator.arch_configs").joinpath("technology", f"{name_or_path}.csv")
-    return parse_technology(table.read_text("utf-8"), str(name_or_path), f"technology/{name_or_path}.csv")
+    return parse_technology(*read_shipped(name_or_path, "technology", (".csv",), "technology table"))
 
 
 def parse_technology(text: str, name: str, origin: str) -> Technology:
