@@ -7,7 +7,7 @@ import importlib.resources
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from simulator.arch import Technology, list_technologies, load_technology
