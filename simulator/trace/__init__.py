@@ -1,18 +1,22 @@
 """Traces: what is computed (operators) on what is known of the data (tensors), and their file."""
 
+from simulator.trace.attention import Attention
 from simulator.trace.file import list_traces, load_trace, save_trace
 from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
+from simulator.trace.rowwise import Rowwise
 from simulator.trace.tensor import DensityTensor, MaskTensor, Tensor, ValueTensor, quantise
 from simulator.trace.trace import Trace
 
 __all__ = [
     "OPERATORS",
+    "Attention",
     "Conv2d",
     "DensityTensor",
     "Linear",
     "MaskTensor",
     "MatMul",
     "Operator",
+    "Rowwise",
     "Tensor",
     "Trace",
     "ValueTensor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -42,3 +43,22 @@ def label(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise InputError(f"{what} must be a printable text of one character or more, not {value!r}")
     return value
+
+
+def real(value: Any, what: str) -> float:
+    """Return a finite number, or raise an InputError that begins with `what`."""
+    try:
+        number = float("nan") if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not math.isfinite(number):
+        raise InputError(f"{what} must be a finite number, not {value!r}")
+    return number
+
+
+def fraction(value: Any, what: str) -> float:
+    """Return a number above 0 and at most 1."""
+    number = real(value, what)
+    if not 0 < number <= 1:
+        raise InputError(f"{what} must be above 0 and at most 1, not {value!r}")
+    return number
