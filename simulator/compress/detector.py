@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.trace import ValueTensor
 from simulator.trace.checks import whole
-from simulator.trace.connections import allowed_keys, largest, lowest_where_not, select
+from simulator.trace.connections import allowed_keys, largest, select
 from simulator.trace.detection import detect, limits, quantise_shift
 from simulator.trace.reference import Integers, matmul
 
@@ -191,5 +191,5 @@ def recall(kept: NDArray[np.bool_], scores: NDArray[Any], causal: bool = False) 
         counts = np.count_nonzero(chosen, axis=1)
         if not counts.all() or (chosen & ~allowed).any():
             raise InputError("every row must keep one key or more, and none that it may not look at")
-        common += int(np.count_nonzero(chosen & largest(lowest_where_not(allowed, true), allowed, counts)))
+        common += int(np.count_nonzero(chosen & largest(true, allowed, counts)))
     return float(common / np.count_nonzero(kept))

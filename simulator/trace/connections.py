@@ -17,7 +17,7 @@ from simulator.errors import InputError, nearest
 from simulator.trace.checks import fraction, whole
 
 RULES = ("none", "top_k", "threshold")
-ROWS = 256
+ROWS = 64
 """Rows in a block."""
 
 Words = NDArray[np.uint64]
@@ -207,41 +207,45 @@ def select_rows(
     allowed: NDArray[np.bool_] = np.arange(scores.shape[1]) < limits[:, None]
     if rule == "none":
         return allowed
-    seen = lowest_where_not(allowed, scores)
     if rule == "threshold":
-        kept = allowed & (seen >= threshold)
-        kept[np.arange(len(kept)), seen.argmax(axis=1)] = True
-        return kept
-    return largest(seen, allowed, kept_per_row(limits, retention, keys_per_row))
-
-
-def lowest_where_not(allowed: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[Any]:
-    """Return the scores with the lowest number of their type where they are not allowed."""
-    lowest = -np.inf if scores.dtype.kind == "f" else np.iinfo(scores.dtype).min
-    return scores if allowed.all() else np.where(allowed, scores, scores.dtype.type(lowest))
+        return (allowed & (scores >= threshold)) | largest(scores, allowed, np.ones_like(limits))
+    return largest(scores, allowed, kept_per_row(limits, retention, keys_per_row))
 
 
 def largest(scores: NDArray[Any], allowed: NDArray[np.bool_], counts: Rows) -> NDArray[np.bool_]:
     """Return the `counts` largest of each row, among equal ones the first.
 
     Args:
-        scores: (L, S), lowest where not allowed.
-        allowed: (L, S).
+        scores: (L, S), real numbers.
+        allowed: (L, S), those that may be chosen.
         counts: (L,), of each row 1 or more and not more than are allowed.
 
     """
-    keys = scores.shape[1]
+    order = np.where(allowed, _distinct(scores), -1)
+    keys = order.shape[1]
     if (counts == counts[0]).all():
-        last = np.partition(scores, keys - counts[0], axis=1)[:, keys - counts[0], None]
+        last = np.partition(order, keys - counts[0], axis=1)[:, keys - counts[0], None]
     else:
-        last = np.take_along_axis(np.sort(scores, axis=1), keys - counts[:, None], axis=1)
-    kept: NDArray[np.bool_] = (scores >= last) & allowed
-    tied = np.flatnonzero(np.count_nonzero(kept, axis=1) > counts)
-    above = scores[tied] > last[tied]
-    equal = kept[tied] & ~above
-    room = counts[tied] - np.count_nonzero(above, axis=1)
-    kept[tied] = above | (equal & (np.cumsum(equal, axis=1) <= room[:, None]))
+        last = np.take_along_axis(np.sort(order, axis=1), keys - counts[:, None], axis=1)
+    kept: NDArray[np.bool_] = order >= last
     return kept
+
+
+def _distinct(scores: NDArray[Any]) -> NDArray[np.integer[Any]]:
+    """Return integers from 0 on in the order of the scores, of equal ones in a row the first is the largest."""
+    keys = scores.shape[1]
+    narrow = scores.dtype.kind in "iu" and scores.dtype != np.uint64
+    low = int(scores.min()) if narrow else 0
+    span = int(scores.max()) - low + 1 if narrow else 0
+    if narrow and span * keys < 2**63:
+        levels = np.subtract(scores, low, dtype=np.int64)
+    else:
+        distinct, levels = np.unique(scores, return_inverse=True)
+        span = len(distinct)
+    order: NDArray[Any] = levels.astype(np.int32 if span * keys < 2**31 else np.int64)
+    order *= keys
+    order += np.arange(keys - 1, -1, -1, dtype=order.dtype)
+    return order
 
 
 def checked_rule(

@@ -130,6 +130,15 @@ def test_lowest_scores_of_their_type_are_scores():
     assert select(lowest, "top_k", keys_per_row=1).tolist() == [[True, False], [True, False]]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64, np.float32])
+def test_the_ends_of_every_type_are_scores(dtype):
+    kind = np.finfo(dtype) if dtype is np.float32 else np.iinfo(dtype)
+    scores = np.random.default_rng(0).choice(np.array([kind.min, 0, 1, kind.max], dtype), (8, 9))
+    kept = select(scores, "top_k", keys_per_row=4, causal=True)
+    for i in range(8):
+        assert set(np.flatnonzero(kept[i])) == slow_top(scores[i].tolist(), i + 2, 4)
+
+
 def test_rows_beyond_a_block():
     scores = np.random.default_rng(0).integers(0, 9, (600, 40))
     kept = select(scores, "top_k", keys_per_row=7)
