@@ -74,7 +74,7 @@ class Macs:
     dense: int
     """Of the operator as a dense one, undecomposed."""
     effectual: int
-    """That the data require in the form in which the chip computes: no factor is zero, no result unused."""
+    """That the data require in the form in which the chip computes, each once; the chip's page says what counts."""
     performed: int
     """That the chip executed."""
 

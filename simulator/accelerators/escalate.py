@@ -16,8 +16,9 @@ from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.arch.units import Hertz
+from simulator.compress.coding import CODINGS
 from simulator.dataflow.basis_first import Coding, Geometry, Match, Work, lower, match
-from simulator.dataflow.tiles import Order, Tiles, enumerate_tiles, heights
+from simulator.dataflow.tiles import ORDERS, Order, Tiles, enumerate_tiles, heights
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
@@ -41,8 +42,10 @@ class Tiling(Part):
 
     rows: Annotated[int, Field(ge=1)]
     """Output rows of a tile at most; fewer where the buffers are too small."""
-    order: Literal["auto", "channels", "rows"]
-    """The outer loop: output channels (weights stay) or rows (activations stay); ``auto``: what moves fewer bytes."""
+    strip: Annotated[int, Field(ge=1)]
+    """Pixels of a tile at most where no window joins them (1×1 convolutions, linear layers); fewer likewise."""
+    order: Literal["auto", "channels", "weights", "rows"]
+    """Order of the loops, see ``simulator.dataflow.tiles``; ``auto``: whichever moves fewer bytes."""
 
 
 class Chip(Part):
@@ -71,21 +74,39 @@ def geometry(operator: Operator, chip: Chip) -> Geometry:
 
     """
     work = lower(operator)
-    fit = chip.coefficient_buffer.half * 8 // work.weight_bits_at_most
+    weight_bits = work.weight_bits_at_most(chip.coding)
+    fit = chip.coefficient_buffer.half * 8 // weight_bits
     if fit < 1:
         raise InputError(
-            f"operator '{operator.name}': the weights of one output channel take up to "
-            f"{-(-work.weight_bits_at_most // 8)} bytes, but half of coefficient_buffer holds "
-            f"{chip.coefficient_buffer.half}; enlarge coefficient_buffer.size"
+            f"operator '{operator.name}': the weights of one output channel take up to {-(-weight_bits // 8)} bytes, "
+            f"but half of coefficient_buffer holds {chip.coefficient_buffer.half}; enlarge coefficient_buffer.size"
         )
+    channels = min(fit, channels_at_once(work.bases, chip.array))
     return Geometry(
         chip.array,
         chip.channel_accumulation,
         chip.mac_row,
         chip.coding,
-        chip.activation_buffer.bytes_per_cycle,
-        min(fit, channels_at_once(work.bases, chip.array)),
+        max(1, chip.activation_buffer.bytes_per_cycle // chip.array.streams),
+        channels,
+        _strip(work, chip, channels) if work.mapping == "accumulated" else 0,
     )
+
+
+def _strip(work: Work, chip: Chip, channels: int) -> int:
+    """Return the pixels of a strip: as many as are asked for and half of each buffer holds in the worst case."""
+    code = CODINGS[chip.coding.activations]
+    strip = chip.tiling.strip
+    for name, width in (("activation_buffer", work.per_group), ("output_buffer", channels)):
+        pixel = -(-int(code(np.ones(width, np.bool_), 8)) // 8)
+        half = getattr(chip, name).half
+        if pixel > half:
+            raise InputError(
+                f"operator '{work.name}': one pixel takes up to {pixel} bytes of {name}, but half of it holds {half}; "
+                f"enlarge {name}.size"
+            )
+        strip = min(strip, half // pixel)
+    return strip
 
 
 def tile(operator: Operator, match: Match, chip: Chip) -> Program:
@@ -97,13 +118,15 @@ def tile(operator: Operator, match: Match, chip: Chip) -> Program:
     """
     sizes = match.sizes
     step = _step(match, chip)
-    inputs_stay = int(sizes.inputs[:, -1].max()) <= chip.activation_buffer.half
     weights_stay = int(sizes.weights.sum()) <= chip.coefficient_buffer.half
-    orders: tuple[Order, ...] = ("channels", "rows") if chip.tiling.order == "auto" else (chip.tiling.order,)
-    candidates = [
-        Tiles.of(enumerate_tiles(match.frame, len(match.passes), order, step, inputs_stay, weights_stay))
-        for order in orders
-    ]
+    orders: tuple[Order, ...] = ORDERS if chip.tiling.order == "auto" else (chip.tiling.order,)
+    inputs = [p.inputs for p in match.passes]
+    planes = sizes.inputs[:, :, -1]
+    candidates = []
+    for order in orders:
+        kept = planes.sum(axis=1) if order == "weights" else planes
+        inputs_stay = int(kept.max()) <= chip.activation_buffer.half
+        candidates.append(Tiles.of(enumerate_tiles(match.frame, inputs, order, step, inputs_stay, weights_stay)))
     return _program(match, min(candidates, key=lambda tiles: _cost(match, tiles, chip)), chip)
 
 
@@ -123,7 +146,9 @@ def _step(match: Match, chip: Chip) -> int:
         spans = heights(frame, step)
         reach = [frame.reach(*span) for span in spans]
         needs = {
-            "activation_buffer": max(int((sizes.inputs[:, high] - sizes.inputs[:, low]).max()) for low, high in reach),
+            "activation_buffer": max(
+                int((sizes.inputs[..., high] - sizes.inputs[..., low]).max()) for low, high in reach
+            ),
             "output_buffer": max(
                 int((sizes.outputs[..., last] - sizes.outputs[..., first]).max()) for first, last in spans
             ),
@@ -157,7 +182,7 @@ class Moved:
     outputs: Counts
     """From the array through the output buffer to DRAM."""
     inputs_at: Counts
-    """Where the inputs begin within the tensor as stored: plane by plane, row by row."""
+    """Where the inputs begin within the tensor as stored: group by group, plane by plane, row by row."""
     weights_at: Counts
     """Where the weights begin: pass by pass."""
     outputs_at: Counts
@@ -169,17 +194,19 @@ def _moved(match: Match, tiles: Tiles) -> Moved:
     weights = sizes.weights[tiles.of_pass]
     outputs = sizes.outputs[tiles.of_pass, tiles.plane]
     at = np.arange(len(tiles))
-    planes = cumulative(sizes.inputs[:, -1])
+    planes = cumulative(sizes.inputs[:, :, -1].reshape(-1))[:-1].reshape(sizes.inputs.shape[:2])
+    ranges = [p.inputs for p in match.passes]
+    stored = np.array([ranges.index(inputs) for inputs in ranges])[tiles.of_pass]  # passes over the same channels
     blocks = cumulative(sizes.outputs[..., -1].reshape(-1))[:-1].reshape(sizes.outputs.shape[:2])
-    loads_from = sizes.inputs[tiles.plane, tiles.loads_from]
+    loads_from = sizes.inputs[stored, tiles.plane, tiles.loads_from]
     return Moved(
-        inputs=sizes.inputs[tiles.plane, tiles.high] - loads_from,
+        inputs=sizes.inputs[stored, tiles.plane, tiles.high] - loads_from,
         weights=np.where(tiles.loads_weights, weights, 0),
         basis=np.where(at == 0, sizes.basis, 0),
         fetched=np.where(tiles.changes_pass, weights, 0),
         broadcast=tiles.between(cumulative(match.broadcast)),
         outputs=outputs[at, tiles.last] - outputs[at, tiles.first],
-        inputs_at=planes[tiles.plane] + loads_from,
+        inputs_at=planes[stored, tiles.plane] + loads_from,
         weights_at=cumulative(sizes.weights)[tiles.of_pass],
         outputs_at=blocks[tiles.of_pass, tiles.plane] + outputs[at, tiles.first],
     )
@@ -193,7 +220,7 @@ def _program(match: Match, tiles: Tiles, chip: Chip) -> Program:
         return Stream(name, whole_bursts(size, chip.dram.burst), offset, compulsory)
 
     reads = [
-        stream("input", moved.inputs, moved.inputs_at, int(sizes.inputs[:, -1].sum())),
+        stream("input", moved.inputs, moved.inputs_at, sizes.input),
         stream(work.role, moved.weights, moved.weights_at, int(sizes.weights.sum())),
     ]
     if sizes.basis:
@@ -203,7 +230,11 @@ def _program(match: Match, tiles: Tiles, chip: Chip) -> Program:
     return Program(
         operator=work.name,
         mapping=work.mapping,
-        stages=(_fetch_stage(-(-moved.fetched // chip.coefficient_buffer.bytes_per_cycle)), array),
+        stages=(
+            _port_stage("coefficient_fetch", "coefficient_buffer", moved.fetched, chip.coefficient_buffer),
+            array,
+            _port_stage("output_drain", "output_buffer", moved.outputs, chip.output_buffer),
+        ),
         reads=tuple(reads),
         writes=writes,
         depth=2,
@@ -218,10 +249,12 @@ def _program(match: Match, tiles: Tiles, chip: Chip) -> Program:
     )
 
 
-def _fetch_stage(fetch: Counts) -> Stage:
-    states = np.zeros((len(fetch), len(STATES)), np.int64)
-    states[:, STATES.index("busy")] = fetch
-    return Stage("coefficient_fetch", fetch, {"coefficient_buffer": Unit(1, states)})
+def _port_stage(name: str, unit: str, size: Counts, buffer: Buffer) -> Stage:
+    """Return the stage in which ``size`` bytes pass a buffer's ports on the array's side."""
+    cycles = -(-size // buffer.bytes_per_cycle)
+    states = np.zeros((len(cycles), len(STATES)), np.int64)
+    states[:, STATES.index("busy")] = cycles
+    return Stage(name, cycles, {unit: Unit(1, states)})
 
 
 def _array_stage(match: Match, tiles: Tiles, chip: Chip) -> tuple[Stage, Counts]:
@@ -230,15 +263,16 @@ def _array_stage(match: Match, tiles: Tiles, chip: Chip) -> tuple[Stage, Counts]
     running = np.zeros((*match.records.shape[:2], match.records.shape[2] + 1, len(RECORD)), np.int64)
     np.cumsum(match.records, axis=2, out=running[:, :, 1:])
     record = tiles.between(running)
-    streams = array.slices if array.slices_own == "rows" else 1
-    if streams > 1:
-        record[:, RECORD.index("cycles")] = _side_by_side(match, tiles, streams)
-    latency = 1 if dense else chip.channel_accumulation.latency
+    if array.streams > 1:
+        record[:, RECORD.index("cycles")] = _side_by_side(match, tiles, array.streams)
+    # The array drains at the end of each row of pixels, so its pipeline fills again at the next.
+    drains = -(-(tiles.high - tiles.low) // array.streams)
+    latency = drains * (1 if dense else chip.channel_accumulation.latency)
     cycles = record[:, RECORD.index("cycles")] + latency
     # Where the MAC rows work alone, their states are recorded in the place of the accumulation units'.
     accumulation, mac_row = ("none", "ca") if dense else ("ca", "mac")
     units = {
-        "broadcast": _unit(record, "broadcast", streams, cycles, latency),
+        "broadcast": _unit(record, "broadcast", array.streams, cycles, latency),
         "channel_accumulation": _unit(record, accumulation, array.units, cycles, latency),
         "mac_row": _unit(record, mac_row, array.units, cycles, latency),
     }
@@ -255,7 +289,7 @@ def _side_by_side(match: Match, tiles: Tiles, streams: int) -> Counts:
     return cycles
 
 
-def _unit(record: Counts, prefix: str, instances: int, cycles: Counts, latency: int) -> Unit:
+def _unit(record: Counts, prefix: str, instances: int, cycles: Counts, latency: Counts) -> Unit:
     """Collect a unit's states; instances without work wait for their siblings; a unit without any is idle."""
     states = np.zeros((len(cycles), len(STATES)), np.int64)
     for column, name in enumerate(RECORD):
@@ -296,10 +330,10 @@ def _floors(match: Match, chip: Chip) -> dict[str, int]:
     total = match.records.sum(axis=(0, 1, 2))
     at = {name: int(value) for name, value in zip(RECORD, total, strict=True)}
     units = chip.array.units
-    streams = chip.array.slices if chip.array.slices_own == "rows" else 1
     floors = {
-        "broadcast": -(-at["broadcast_busy"] // streams),
-        "coefficient_buffer": int((-(-match.sizes.weights // chip.coefficient_buffer.bytes_per_cycle)).sum()),
+        "broadcast": -(-at["broadcast_busy"] // chip.array.streams),
+        "coefficient_buffer": -(-int(match.sizes.weights.sum()) // chip.coefficient_buffer.bytes_per_cycle),
+        "output_buffer": -(-int(match.sizes.outputs[..., -1].sum()) // chip.output_buffer.bytes_per_cycle),
     }
     if match.work.mapping == "dense":
         floors["mac_row"] = -(-at["ca_busy"] // units)
@@ -311,26 +345,50 @@ def _floors(match: Match, chip: Chip) -> dict[str, int]:
 
 def _array_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts) -> Iterator[Action]:
     work, unit = match.work, chip.channel_accumulation
-    results = _results(match, record, chip)
+    listeners, vectors = (
+        np.array(of_pass)[tiles.of_pass]
+        for of_pass in zip(*((p.assignment.listeners, len(p.assignment.order)) for p in match.passes), strict=True)
+    )
+    heard = tiles.between(cumulative(match.broadcast)) * listeners
+    yield Action("input_queue", "write", "register_8b", heard)
+    yield Action("input_queue", "read", "register_8b", heard)
     if work.mapping != "dense":
         words = tiles.between(cumulative(match.words))
-        vectors = np.array([len(p.assignment.order) for p in match.passes])[tiles.of_pass]
         passed = words * vectors  # words through each kind of network: those of every T of every pixel
-        yield Action("dilution", "pass", "multiplexer_1b", passed * unit.dilution.multiplexers)
+        if unit.dilution == "run_time":
+            yield Action("dilution", "pass", "multiplexer_1b", passed * unit.diluter.multiplexers)
         yield Action("concentration", "pass", "multiplexer_1b", passed * unit.concentrator.multiplexers)
         yield Action("concentration", "count prefixes", "full_adder_1b", words * unit.concentrator.full_adders)
         yield Action("channel_accumulation", "read codes", "register_8b", -(-passed * 2 * unit.network_lanes // 8))
         yield Action("channel_accumulation", "add", "add_16b", record[:, RECORD.index("pairs")])
     if work.mapping == "decomposed":
-        yield Action("result_queue", "write", "register_8b", results * 2)
-        yield Action("result_queue", "read", "register_8b", results * 2)
+        size = _results(match, record, chip) * (unit.result_bits // 8)
+        yield Action("result_queue", "write", "register_8b", size)
+        yield Action("result_queue", "read", "register_8b", size)
     if work.mapping != "accumulated":
-        products = results * work.kernel[0] * work.kernel[1]
-        line = {"size": chip.mac_row.line_buffer, "width": chip.mac_row.partial_sum_bits}
-        yield Action("mac_row", "multiply", "multiply_8b", products)
-        yield Action("mac_row", "add", "add_32b", products)
-        yield Action("line_buffer", "read", "sram_read", results * work.kernel[0], **line)
-        yield Action("line_buffer", "write", "sram_write", results * work.kernel[0], **line)
+        yield from _mac_row_actions(match, tiles, chip, record, vectors)
+
+
+def _mac_row_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts, vectors: Counts) -> Iterator[Action]:
+    """Count products, and the line buffers' columns: along a row of pixels each column of sums enters once and leaves
+    once for every output row that the pixels' row meets; at the end all slices' columns of an output are added up.
+    """
+    work, frame, row = match.work, match.frame, chip.mac_row
+    products = _results(match, record, chip) * work.kernel[0] * work.kernel[1]
+    bytes_of_operand = chip.channel_accumulation.result_bits // 8 if work.mapping == "decomposed" else 1
+    met = work.vertical.meetings().sum(axis=0).astype(np.int64)[frame.rows]  # output rows that each row of pixels meets
+    pixels = np.diff(frame.starts()).reshape(len(frame.planes), len(frame.rows))
+    columns = np.broadcast_to(cumulative(pixels * met), (len(match.passes), len(frame.planes), len(frame.rows) + 1))
+    updates = tiles.between(columns) * vectors
+    shares = min(work.bases, chip.array.slices) if chip.array.slices_own == "bases" else 1
+    widths = np.array([len(segment.outputs) for _, segment in frame.planes])[tiles.plane]
+    outputs = (tiles.last - tiles.first) * widths * np.array([len(p.outputs) for p in match.passes])[tiles.of_pass]
+    line = {"size": row.line_buffer, "width": row.partial_sum_bits}
+    yield Action("mac_row", "multiply (8-bit parts)", "multiply_8b", products * bytes_of_operand)
+    yield Action("mac_row", "add", "add_32b", products)
+    yield Action("mac_row", "add up slices", "add_32b", outputs * (shares - 1))
+    yield Action("line_buffer", "read", "sram_read", updates + outputs * shares, **line)
+    yield Action("line_buffer", "write", "sram_write", updates, **line)
 
 
 def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:

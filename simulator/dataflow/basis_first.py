@@ -55,8 +55,11 @@ class Geometry:
     mac_row: MacRow
     coding: Coding
     activation_bytes_per_cycle: int
+    """What the activation buffer gives to one row of pixels."""
     channels: int
     """Output channels in a pass over the input."""
+    strip: int
+    """Pixels between two drains of the array where the mapping is ``accumulated``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,23 +107,50 @@ class Work:
         """That tensor."""
         return self.operator.tensors[self.role]
 
-    @property
-    def weight_bits_at_most(self) -> int:
+    def weight_bits_at_most(self, coding: Coding) -> int:
         """Bits of one output channel's weights in the worst case: what has to be set aside for them."""
         if self.mapping == "dense":
             return self.per_group * self.kernel[0] * self.kernel[1] * self.weight.bits
-        return 2 * self.per_group * self.bases
+        return self.bases * int(CODINGS[coding.coefficients](np.ones(self.per_group, np.bool_), 1))
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
         """(N, K, P, Q)."""
         return self.images, self.outputs, self.vertical.outputs, self.horizontal.outputs
 
-    def by_pixel(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Lay an input or output out as (N, H, W, C)."""
+    def input_pixels(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Lay the input out as (N, H, W, C); as one row of those pixels that count where no window joins them."""
         if isinstance(self.operator, Linear):
             return array.reshape(1, 1, -1, array.shape[-1])
-        return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+        by_pixel = array.transpose(0, 2, 3, 1)
+        if isinstance(self.operator, Conv2d) and self.mapping == "accumulated":
+            rows, columns = (axis.touched(range(axis.outputs)) for axis in axes_of(self.operator))
+            return by_pixel[:, rows][:, :, columns].reshape(1, 1, -1, self.channels)
+        return np.ascontiguousarray(by_pixel)
+
+    def output_pixels(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Lay the output out as (N, P, Q, K), in the same way."""
+        if isinstance(self.operator, Linear):
+            return array.reshape(1, 1, -1, array.shape[-1])
+        by_pixel = array.transpose(0, 2, 3, 1)
+        if isinstance(self.operator, Conv2d) and self.mapping == "accumulated":
+            rows, columns = (axis.inside() for axis in axes_of(self.operator))
+            return by_pixel[:, rows][:, :, columns].reshape(1, 1, -1, self.outputs)
+        return np.ascontiguousarray(by_pixel)
+
+    def as_operator(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Bring what was computed, (N, K, P, Q) as the chip sees it, to the shape of the operator's output."""
+        if self.mapping != "accumulated":
+            return output
+        by_pixel = output.reshape(self.outputs, -1).T
+        shape = self.operator.output_shape
+        if isinstance(self.operator, Linear):
+            return by_pixel.reshape(shape)
+        assert isinstance(self.operator, Conv2d)
+        rows, columns = (axis.inside() for axis in axes_of(self.operator))
+        whole = np.zeros((shape[0], *shape[2:], shape[1]), output.dtype)  # a window in the padding alone gives zero
+        whole[np.ix_(np.arange(shape[0]), rows, columns)] = by_pixel.reshape(shape[0], len(rows), len(columns), -1)
+        return whole.transpose(0, 3, 1, 2)
 
     def by_vector(self, weight: NDArray[Any]) -> NDArray[Any]:
         """Lay coefficients out as one vector over the group's channels per (k, m): (K·M, C/groups)."""
@@ -135,30 +165,50 @@ class Work:
         return values.astype(np.int64)
 
 
+def axes_of(operator: Conv2d) -> tuple[Axis, Axis]:
+    """Return the vertical and the horizontal axis of a convolution."""
+    vertical, horizontal = (
+        Axis(*along)
+        for along in zip(
+            operator.input.shape[2:],
+            operator.kernel_size,
+            operator.stride,
+            operator.padding,
+            operator.dilation,
+            strict=True,
+        )
+    )
+    return vertical, horizontal
+
+
 def lower(operator: Operator) -> Work:
     """Decide how the operator maps to the chip.
 
     Raises:
-        InputError: it is neither a convolution nor a linear layer, or its weights would need multipliers where
-            the chip has none.
+        InputError: it is neither a convolution nor a linear layer, or it has values that no unit takes.
 
     """
+    point = Axis(1, 1, 1, 0, 1)
     if isinstance(operator, Linear):
         outputs, channels = operator.weight.shape
-        vectors = operator.input.size // channels
-        axes = Axis(1, 1, 1, 0, 1), Axis(vectors, 1, 1, 0, 1)
-        work = Work(operator, "accumulated", 1, channels, *axes, 1, outputs, 1)
+        pixels = Axis(operator.input.size // channels, 1, 1, 0, 1)
+        work = Work(operator, "accumulated", 1, channels, point, pixels, 1, outputs, 1)
     elif isinstance(operator, Conv2d):
-        images, channels, *size = operator.input.shape
-        of_axis = zip(size, operator.kernel_size, operator.stride, operator.padding, operator.dilation, strict=True)
-        mapping: Mapping = "dense"
-        bases = channels // operator.groups
+        images, channels = operator.input.shape[:2]
+        outputs, groups, axes = operator.out_channels, operator.groups, axes_of(operator)
         if operator.coefficients is not None:
-            mapping, bases = "decomposed", operator.coefficients.shape[2]
+            bases = operator.coefficients.shape[2]
+            work = Work(operator, "decomposed", images, channels, *axes, groups, outputs, bases)
         elif operator.kernel_size == (1, 1):
-            mapping, bases = "accumulated", 1
-        axes = Axis(*next(of_axis)), Axis(*next(of_axis))
-        work = Work(operator, mapping, images, channels, *axes, operator.groups, operator.out_channels, bases)
+            rows, columns = (axis.touched(range(axis.outputs)) for axis in axes)
+            if not rows.size * columns.size:
+                raise InputError(
+                    f"operator '{operator.name}': its windows lie in the padding alone; expected some input"
+                )
+            pixels = Axis(images * len(rows) * len(columns), 1, 1, 0, 1)
+            work = Work(operator, "accumulated", 1, channels, point, pixels, groups, outputs, 1)
+        else:
+            work = Work(operator, "dense", images, channels, *axes, groups, outputs, channels // groups)
     else:
         raise InputError(
             f"operator '{operator.name}' is a {operator.type}, which ESCALATE does not run; it runs conv2d and linear"
@@ -168,21 +218,31 @@ def lower(operator: Operator) -> Work:
             f"operator '{operator.name}': its weights have {work.weight.bits}-bit values, but the accumulation units "
             f"take ternary ones (bits = 1: a sign); make them ternary first, with simulator.compress"
         )
+    for role, tensor in operator.tensors.items():
+        if tensor.bits != 8 and (role != work.role or work.mapping == "dense"):
+            raise InputError(
+                f"operator '{operator.name}': {role} has {tensor.bits}-bit values, but the chip holds 8-bit ones"
+            )
     return work
 
 
-def frame(work: Work, mac_row: MacRow) -> Frame:
-    """Say which pixels are streamed; columns are cut where the line buffers are too short for a whole row.
+def frame(work: Work, geometry: Geometry) -> Frame:
+    """Say which pixels are streamed, and cut the columns into segments.
+
+    Where partial sums are kept, a segment is what the line buffers hold; else a strip of pixels after which the
+    array drains.
 
     Raises:
         InputError: not even one output column fits.
 
     """
-    at_once = work.horizontal.outputs if work.mapping == "accumulated" else mac_row.columns(work.kernel[0])
+    open_rows = work.vertical.open_windows
+    at_once = geometry.strip if work.mapping == "accumulated" else geometry.mac_row.columns(open_rows)
     if at_once < 1:
+        size = geometry.mac_row.line_buffer
         raise InputError(
-            f"operator '{work.name}': mac_row.line_buffer holds {mac_row.line_buffer} bytes, less than one column "
-            f"of {work.kernel[0]} partial sums; enlarge mac_row.line_buffer"
+            f"operator '{work.name}': mac_row.line_buffer holds {size} bytes, less than one column "
+            f"of {open_rows} partial sums; enlarge mac_row.line_buffer"
         )
     return Frame(work.images, work.vertical, work.horizontal, at_once)
 
@@ -214,7 +274,9 @@ class Sizes:
     """Bytes as stored."""
 
     inputs: Counts
-    """Shape (planes, rows + 1): running sums over the rows of pixels."""
+    """Shape (passes, planes, rows + 1): running sums over the rows of pixels, of the channels that a pass streams."""
+    input: int
+    """The part of the input that some window covers, once."""
     weights: Counts
     """Shape (passes,)."""
     basis: int
@@ -252,15 +314,15 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
 
     """
     work = lower(operator)
-    pixels = frame(work, geometry.mac_row)
-    mask = work.by_pixel(operator.tensors["input"].mask())
+    pixels = frame(work, geometry)
+    mask = work.input_pixels(operator.tensors["input"].mask())
     passes = tuple(_passes(work, geometry))
     feeds = {inputs: _feed(pixels, mask, inputs, geometry) for inputs in dict.fromkeys(p.inputs for p in passes)}
     output = np.zeros(work.output_shape, np.int64) if check else None
     if work.mapping == "dense":
         mac_cycles = geometry.mac_row.cycles(work.kernel)
         records = [stream(feeds[p.inputs].pixels, p.assignment, mac_cycles, geometry.array) for p in passes]
-        weight_bits = np.full(work.outputs, work.weight_bits_at_most)
+        weight_bits = np.full(work.outputs, work.weight_bits_at_most(geometry.coding))
         effectual = _effectual_dense(work, mask)
         if output is not None:
             _convolve(work, pixels, output)
@@ -279,7 +341,7 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
         np.stack([feeds[p.inputs].size for p in passes]),
         _sizes(work, pixels, passes, mask, weight_bits, geometry.coding),
         effectual,
-        None if output is None else _as_operator(work, output),
+        None if output is None else work.as_operator(_within_widths(work, geometry, output)),
     )
 
 
@@ -327,7 +389,7 @@ def _accumulate_passes(
     window = geometry.accumulation.window()
     mac_cycles = geometry.mac_row.cycles(work.kernel) if work.mapping == "decomposed" else 0
     check = output is not None
-    activations = work.by_pixel(work.values("input")) if check else None
+    activations = work.input_pixels(work.values("input")) if check else None
     signs = pack(work.by_vector(work.values(work.role)) < 0) if check else None
     records = []
     for p in passes:
@@ -342,6 +404,7 @@ def _accumulate_passes(
         )  # fmt: skip
         records.append(record)
         if output is not None and sums is not None:
+            _require_width(work, sums, "channel_accumulation.result_bits", geometry.accumulation.result_bits)
             _basis_stage(work, frame, p, sums, output)
     nonzeros = np.stack([feed.nonzeros for feed in feeds.values()])
     expected = int((nonzeros * holders).sum())
@@ -385,23 +448,39 @@ def _sizes(
 ) -> Sizes:
     """Count what is stored; ``weight_bits`` are those of each output channel."""
     tensors = work.operator.tensors
-    pixel_bits = CODINGS[coding.activations](mask, tensors["input"].bits)
-    inputs = np.zeros((len(frame.planes), len(frame.rows)), np.int64)
+    code = CODINGS[coding.activations]
+    by_range = {}
+    for p in passes:
+        if p.inputs not in by_range:
+            by_range[p.inputs] = _input_bytes(frame, code(mask[..., p.inputs.start : p.inputs.stop], 8))
+    columns = frame.horizontal.touched(range(frame.horizontal.outputs))
+    whole = code(mask[:, frame.rows][:, :, columns], 8).sum() if columns.size else 0
+    weights = [-(-int(weight_bits[p.outputs.start : p.outputs.stop].sum()) // 8) for p in passes]
+    basis = -(-tensors["basis"].size * tensors["basis"].bits // 8) if work.mapping == "decomposed" else 0
+    return Sizes(
+        np.stack([cumulative(by_range[p.inputs]) for p in passes]),
+        min(int(whole) // 8, sum(int(size.sum()) for size in by_range.values())),
+        np.array(weights),
+        basis,
+        cumulative(_output_bytes(work, frame, passes, coding)),
+    )
+
+
+def _input_bytes(frame: Frame, pixel_bits: Counts) -> Counts:
+    """Bytes of each row of pixels (planes, rows): all from the first column to the last."""
+    size = np.zeros((len(frame.planes), len(frame.rows)), np.int64)
     for plane, (image, segment) in enumerate(frame.planes):
         if segment.columns.size:
             span = slice(segment.columns[0], segment.columns[-1] + 1)
-            inputs[plane] = -(-pixel_bits[image][frame.rows, span].sum(axis=1) // 8)
-    weights = [-(-int(weight_bits[p.outputs.start : p.outputs.stop].sum()) // 8) for p in passes]
-    basis = -(-tensors["basis"].size * tensors["basis"].bits // 8) if work.mapping == "decomposed" else 0
-    outputs = _output_bytes(work, frame, passes, coding)
-    return Sizes(cumulative(inputs), np.array(weights), basis, cumulative(outputs))
+            size[plane] = -(-pixel_bits[image][frame.rows, span].sum(axis=1) // 8)
+    return size
 
 
 def _output_bytes(work: Work, frame: Frame, passes: tuple[Pass, ...], coding: Coding) -> Counts:
     """Bytes of each output row (passes, planes, P): coded where the output is known, else every value stored."""
     tensor = work.operator.tensors.get("output")
     code = CODINGS[coding.activations]
-    known = None if tensor is None else work.by_pixel(tensor.mask())
+    known = None if tensor is None else work.output_pixels(tensor.mask())
     images, _, height, width = work.output_shape
     sizes = np.zeros((len(passes), len(frame.planes), height), np.int64)
     for i, p in enumerate(passes):
@@ -427,7 +506,7 @@ def _basis_stage(work: Work, frame: Frame, p: Pass, sums: Counts, output: Counts
 def _convolve(work: Work, frame: Frame, output: Counts) -> None:
     """Send the activations themselves through the MAC rows, with the weights for basis kernels."""
     weight = work.values("weight")
-    pixels = frame.pixels(work.by_pixel(work.values("input")), range(work.channels)).T
+    pixels = frame.pixels(work.input_pixels(work.values("input")), range(work.channels)).T
     per_group = work.outputs // work.groups
     for k in range(work.outputs):
         first = k // per_group * work.per_group
@@ -450,8 +529,14 @@ def _land(work: Work, frame: Frame, sums: Counts, basis: Counts, output: Counts)
         done += len(rows)
 
 
-def _as_operator(work: Work, output: Counts) -> Counts:
-    """Bring (N, K, P, Q) to the shape of the operator's output."""
-    if isinstance(work.operator, Linear):
-        return output.reshape(work.outputs, -1).T.reshape(work.operator.output_shape)
+def _within_widths(work: Work, geometry: Geometry, output: Counts) -> Counts:
+    """Return the output if it fits the partial sums; else refuse."""
+    if work.mapping != "accumulated":
+        _require_width(work, output, "mac_row.partial_sum_bits", geometry.mac_row.partial_sum_bits)
     return output
+
+
+def _require_width(work: Work, sums: Counts, key: str, bits: int) -> None:
+    highest = int(np.abs(sums).max(initial=0))
+    if highest >= 2 ** (bits - 1):
+        raise InputError(f"operator '{work.name}': a sum reaches {highest}, which {key} = {bits} does not hold")

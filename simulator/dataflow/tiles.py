@@ -1,14 +1,16 @@
-"""Tiles: passes over output channels × spans of rows, in one order or the other, and what each has to load.
+"""Tiles: passes over output channels × planes × spans of rows, in one order or another, and what each has to load.
 
-``channels`` outside: the weights of a pass stay while all rows stream by; what a line buffer holds of the rows above
-is still there, so no row is streamed twice in a pass. ``rows`` outside: the rows of a tile stay while the passes
-follow each other; rows that two tiles share are streamed again.
+``channels``: plane by plane, all its passes, and in each the rows: what a line buffer holds of the rows above is still
+there, so no row is streamed twice in a pass. ``weights``: the same with the passes outside the planes: the weights of a
+pass stay for all images. ``rows``: plane by plane, the rows of a tile stay while the passes follow each other; rows
+that two tiles share are streamed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -17,7 +19,8 @@ from numpy.typing import NDArray
 from simulator.dataflow.windows import Frame
 from simulator.program import Counts
 
-Order = Literal["channels", "rows"]
+Order = Literal["channels", "weights", "rows"]
+ORDERS: tuple[Order, ...] = ("channels", "weights", "rows")
 
 
 @dataclass(frozen=True)
@@ -77,37 +80,47 @@ def heights(frame: Frame, step: int) -> list[tuple[int, int]]:
 
 
 def enumerate_tiles(
-    frame: Frame, passes: int, order: Order, step: int, inputs_stay: bool, weights_stay: bool
+    frame: Frame, inputs: Sequence[range], order: Order, step: int, inputs_stay: bool, weights_stay: bool
 ) -> Iterator[Tile]:
     """Yield the tiles of an operator.
 
     Args:
         frame: the pixels.
-        passes: groups of output channels, one after the other.
+        inputs: the input channels of each pass; passes over the same ones follow each other.
         order: which loop is outside.
         step: output rows of a tile.
-        inputs_stay: whether a whole plane fits its buffer, so that later passes need not load it again.
+        inputs_stay: whether what a pass streams of a plane (with ``weights`` outside: of all planes) fits its buffer,
+            so that the next pass over the same channels need not load it again.
         weights_stay: whether the weights of all passes fit their buffer together.
 
     """
     spans = heights(frame, step)
     reach = [frame.reach(*span) for span in spans]
     above = [max((high for _, high in reach[:y]), default=0) for y in range(len(reach))]
+    several = len(set(inputs)) > 1
     current, kept = -1, set()
-    for plane in range(len(frame.planes)):
-        if order == "channels":
-            steps = [(p, y) for p in range(passes) for y in range(len(spans))]
+    for p, plane, y in _steps(order, len(inputs), len(frame.planes), len(spans)):
+        new_inputs = p == 0 or inputs[p] != inputs[p - 1]
+        high = max(reach[y][1], above[y])
+        low = above[y]
+        if order == "rows":
+            low = min(reach[y][0], above[y]) if reach[y][1] else high
+            # Rows shared with the tile above are still there, unless other channels have taken their place.
+            loads_from = high if not new_inputs else low if several else above[y]
         else:
-            steps = [(p, y) for y in range(len(spans)) for p in range(passes)]
-        for p, y in steps:
-            low, high = reach[y][0], max(reach[y][1], above[y])
-            if order == "channels":
-                low = above[y]
-                loads_from = high if inputs_stay and p > 0 else above[y]
-            else:
-                loads_from = high if p > 0 else above[y]
-            fresh = p != current
-            loads_weights = fresh and not (weights_stay and p in kept)
-            yield Tile(p, plane, min(low, high), high, *spans[y], loads_from, loads_weights, fresh)
-            kept.add(p)
-            current = p
+            loads_from = high if inputs_stay and not new_inputs else above[y]
+        fresh = p != current
+        loads_weights = fresh and not (weights_stay and p in kept)
+        yield Tile(p, plane, low, high, *spans[y], loads_from, loads_weights, fresh)
+        kept.add(p)
+        current = p
+
+
+def _steps(order: Order, passes: int, planes: int, spans: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (pass, plane, span of rows) in the order of the loops."""
+    if order == "weights":
+        yield from product(range(passes), range(planes), range(spans))
+    elif order == "channels":
+        yield from ((p, plane, y) for plane, p, y in product(range(planes), range(passes), range(spans)))
+    else:
+        yield from ((p, plane, y) for plane, y, p in product(range(planes), range(spans), range(passes)))

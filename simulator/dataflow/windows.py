@@ -35,6 +35,12 @@ class Axis:
         covered[positions[(positions >= 0) & (positions < self.size)]] = True
         return np.flatnonzero(covered)
 
+    def inside(self) -> Counts:
+        """Return the windows of which some tap lies inside, padding left out."""
+        starts = np.arange(self.outputs) * self.stride - self.padding
+        positions = np.add.outer(starts, np.arange(self.kernel) * self.dilation)
+        return np.flatnonzero(((positions >= 0) & (positions < self.size)).any(axis=1))
+
     def meetings(self) -> NDArray[np.float64]:
         """Return which positions each tap meets in some window: ones in (kernel, size), padding left out."""
         starts = np.arange(self.outputs) * self.stride - self.padding
@@ -43,6 +49,11 @@ class Axis:
         meetings = np.zeros((self.kernel, self.size))
         meetings[np.nonzero(inside)[0], positions[inside]] = 1
         return meetings
+
+    @property
+    def open_windows(self) -> int:
+        """Windows at most that one position lies in or between the taps of: ⌈((kernel − 1)·dilation + 1) ÷ stride⌉."""
+        return -(-((self.kernel - 1) * self.dilation + 1) // self.stride)
 
     @property
     def landing(self) -> int:

@@ -152,7 +152,7 @@ def _layout(program: Program, burst: int) -> dict[str, int]:
     bases, end = {}, 0
     for stream in (*program.reads, *program.writes):
         bases[stream.name] = end
-        end += -(-stream.compulsory // burst) * burst
+        end += -(-max(stream.compulsory, int((stream.offset + stream.size).max())) // burst) * burst
     return bases
 
 

@@ -33,6 +33,10 @@ class ChannelAccumulation(Part):
     """Codes issued per cycle, a."""
     network_lanes: Annotated[int, Field(ge=2, le=256)]
     """Channels of one broadcast word, n: the width of both networks; a power of two."""
+    dilution: Literal["run_time", "precomputed"]
+    """Whether packed signs pass the butterfly with every pixel, or lie diluted in the slices' registers."""
+    result_bits: Annotated[int, Field(ge=8, le=32, multiple_of=8)]
+    """Width of a sum T."""
     concentration: Literal["window", "ideal"]
     """``window``: rows of codes and a window over them; ``ideal``: every present code packed densely."""
     look_ahead: Annotated[int, Field(ge=0, le=15)]
@@ -55,7 +59,7 @@ class ChannelAccumulation(Part):
         return self
 
     @property
-    def dilution(self) -> ButterflyNetwork:
+    def diluter(self) -> ButterflyNetwork:
         """The butterfly that spreads packed signs to their channels; its mask, the weights', is static."""
         return ButterflyNetwork(lanes=self.network_lanes, payload_bits=1, run_time_mask=False)
 
@@ -66,8 +70,8 @@ class ChannelAccumulation(Part):
 
     @property
     def latency(self) -> int:
-        """Cycles from a broadcast word to its first sum: both networks, then the adders' result register."""
-        return self.dilution.latency + self.concentrator.latency + 1
+        """Cycles from a broadcast word to its first sum: the networks, then the adders' result register."""
+        return (self.diluter.latency if self.dilution == "run_time" else 0) + self.concentrator.latency + 1
 
     def window(self) -> Window:
         """Return the window in the form that the kernels take."""

@@ -21,7 +21,7 @@ class MacRow(Part):
     multipliers: Annotated[int, Field(ge=1)]
     """8-bit multipliers, w."""
     line_buffer: Bytes
-    """Room for the partial sums of R output rows."""
+    """Room for the partial sums of the output rows that are open while one row of pixels streams by."""
     partial_sum_bits: Annotated[int, Field(ge=8, multiple_of=8)]
     """Width of a partial sum."""
 
@@ -29,9 +29,9 @@ class MacRow(Part):
         """Cycles that one T keeps the row busy: ⌈R·S ÷ w⌉."""
         return -(-kernel_size[0] * kernel_size[1] // self.multipliers)
 
-    def columns(self, kernel_rows: int) -> int:
-        """Output columns whose partial sums fit the line buffer."""
-        return self.line_buffer * 8 // (kernel_rows * self.partial_sum_bits)
+    def columns(self, open_rows: int) -> int:
+        """Output columns of ``open_rows`` rows whose partial sums fit the line buffer."""
+        return self.line_buffer * 8 // (open_rows * self.partial_sum_bits)
 
 
 @kernel

@@ -52,6 +52,11 @@ class PEArray(Part):
         """CAs in the array, and as many MAC rows."""
         return self.blocks * self.slices
 
+    @property
+    def streams(self) -> int:
+        """Rows of pixels that are broadcast side by side."""
+        return self.slices if self.slices_own == "rows" else 1
+
 
 @dataclass(frozen=True, eq=False)
 class Assignment:

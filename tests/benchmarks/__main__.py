@@ -53,8 +53,8 @@ def matched_words(trace: Trace, arch: Arch[Any]) -> list[tuple[Any, Any]]:
     for operator in trace.operators:
         work = lower(operator)
         if work.mapping != "dense":
-            mask = work.by_pixel(operator.tensors["input"].mask())
-            pixels = frame(work, arch.chip.mac_row).pixels(mask, range(work.channels))
+            mask = work.input_pixels(operator.tensors["input"].mask())
+            pixels = frame(work, geometry(operator, arch.chip)).pixels(mask, range(work.channels))
             pairs.append((pack(pixels), pack(work.by_vector(work.weight.mask()))))
     return pairs
 
