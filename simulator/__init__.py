@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.accelerators import load_arch
-    from simulator.simulation import simulate
+    from simulator.simulation import MatchCache, simulate
     from simulator.trace import load_trace
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_arch", "load_trace", "simulate"]
+__all__ = ["MatchCache", "__version__", "load_arch", "load_trace", "simulate"]
 
-_HOMES = {"load_arch": "simulator.accelerators", "load_trace": "simulator.trace", "simulate": "simulator.simulation"}
+_HOMES = {
+    "MatchCache": "simulator.simulation",
+    "load_arch": "simulator.accelerators",
+    "load_trace": "simulator.trace",
+    "simulate": "simulator.simulation",
+}
 
 # In a checkout the data folders stand beside the package; installed, they lie inside it.
 if not (Path(__file__).parent / "arch_configs").is_dir():
@@ -23,7 +28,7 @@ if not (Path(__file__).parent / "arch_configs").is_dir():
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public functions only when they are asked for: start-up stays short."""
+    """Import the public names only when they are asked for: start-up stays short."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -83,7 +83,7 @@ def run(
     work = load_trace(trace)
     folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", f"{machine.name}-{work.name}")[:200]
     digests = {"trace": work.digest, "config": machine.digest, "version": __version__}
-    require_free(folder, digests, force)
+    require_free(folder, digests, force, check)
     if timeline is not None:
         require_file(timeline, folder)
     with click.progressbar(

@@ -10,9 +10,9 @@ import numpy as np
 
 from simulator import __version__
 from simulator.accelerators import Accelerator, accelerator
-from simulator.arch import Arch, load_technology
+from simulator.arch import Arch, Technology, load_technology
 from simulator.engine import DRAM, Timeline, play
-from simulator.errors import LawViolation
+from simulator.errors import InputError, LawViolation
 from simulator.hardware.dram import Memory
 from simulator.program import Program
 from simulator.results.result import OperatorResult, Result
@@ -51,21 +51,21 @@ def simulate(
         arch: the chip.
         check: accumulate real values in the loops that count cycles and compare with plain NumPy, exactly.
         progress: called with each operator before it is run.
-        cache: matches of earlier runs to use again.
+        cache: matches of earlier runs to use again, and those of this one for later runs; without it none is kept.
 
     Raises:
-        InputError: the chip cannot run an operator of the trace.
+        InputError: the chip cannot run an operator of the trace, or its technology lacks the energy of an action.
         LawViolation: a result breaks a law; a defect of the simulator.
 
     """
     model = accelerator(arch.config.accelerator)
     technology = load_technology(arch.chip.technology)
     for operator in trace.operators:
-        model.geometry(operator, arch.chip)  # what cannot run is refused before anything runs
+        model.geometry(operator, arch.chip)  # what the chip has no way to run is refused before anything is matched
     results = []
     for operator in trace.operators:
         progress(operator)
-        results.append(_run(operator, model, arch.chip, check, cache or MatchCache(1)))
+        results.append(_run(operator, model, arch.chip, technology, check, cache))
     return Result(
         arch=arch.name,
         trace=trace.name,
@@ -77,18 +77,39 @@ def simulate(
     )
 
 
-def _run(operator: Operator, model: Accelerator, chip: Any, check: bool, cache: MatchCache) -> OperatorResult:
+def _run(
+    operator: Operator, model: Accelerator, chip: Any, technology: Technology, check: bool, cache: MatchCache | None
+) -> OperatorResult:
     geometry = model.geometry(operator, chip)
     reference = operator.reference() if check else None
     with_values = reference is not None
+
+    def matched() -> Any:
+        return model.match(operator, geometry, with_values)
+
     key = (chip.__class__, operator.digest, geometry, with_values)
-    match = cache.get(key, lambda: model.match(operator, geometry, with_values))
+    match = matched() if cache is None else cache.get(key, matched)
     program = model.tile(operator, match, chip)
+    for action in program.actions:
+        if action.own_pj is None:
+            technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
+    _require_countable(program, chip.dram, chip.clock)
     timeline = play(program, chip.dram, chip.clock)
     bound = _bound(program, chip.dram, chip.clock)
     _keep_laws(program, timeline, bound)
     verified = None if reference is None else bool(np.array_equal(match.output, reference))
     return OperatorResult(operator.type, program, timeline, verified, bound)
+
+
+def _require_countable(program: Program, memory: Memory, clock: int) -> None:
+    """Refuse a channel so slow beside the core that unit-cycles would not fit the 64 bits they are counted in."""
+    moved = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
+    instances = max(unit.instances for stage in program.stages for unit in stage.units.values())
+    if (cycles := memory.at_least(moved, clock)) * instances >= 2**62:
+        raise InputError(
+            f"operator '{program.operator}': {moved} bytes take {cycles} cycles to cross the DRAM channel, "
+            "more than can be counted; expected a faster channel, smaller bursts or a slower clock"
+        )
 
 
 def _bound(program: Program, memory: Memory, clock: int) -> tuple[int, str]:

@@ -293,6 +293,14 @@ for key, value, *words in (
     ("array.blocks", -3, "greater than or equal to 1", "-3"),
     ("array.blocks", 10**30, "less than or equal to 4096"),
     ("activation_buffer.width_bits", 12, "multiple of 8", "12"),
+    # sizes beyond what can be counted
+    ("dram.latency", "1e30 s", "less than or equal to", "1e30 s"),
+    ("clock", "1e30 Hz", "less than or equal to", "1e30 Hz"),
+    ("dram.burst", "1 EB", "less than or equal to", "1 EB"),
+    ("dram.bandwidth", "1e30 B/s", "less than or equal to", "1e30 B/s"),
+    ("output_buffer.width_bits", 8 * 10**21, "at most 1048576", str(8 * 10**21)),
+    ("dram.energy_pj_per_bit", 1e300, "at most 1048576", "1e+300"),
+    ("channel_accumulation.offsets", [[1, -(2**60)]], "at most 1048576", str(-(2**60))),
     # units
     ("activation_buffer.size", "64 MHz", "64 KiB", "not '64 MHz'"),
     ("clock", "64 KiB", "800 MHz", "not '64 KiB'"),
@@ -333,6 +341,15 @@ for key, value, *words in (
         lambda desk, key=key, given=given: (*RUN, "--set", f"{key}={given}")
     )
 
+case("a channel too slow for its bursts and the clock", "operator 'first'", "cycles to cross the DRAM channel")(
+    lambda desk: (*RUN, "--set", "dram.bandwidth=1 B/s", "--set", "dram.burst=1 TiB")
+)
+case("name: no word", "chip.yaml", "'name'", "expected the configuration's name", "5")(
+    lambda desk: desk.chip("name", 5, last=None)
+)
+case("name: two lines", "chip.yaml", "'name'", "expected the configuration's name")(
+    lambda desk: desk.chip("name", "two\nlines", last=None)
+)
 case("network_lanes: no power of two", "chip.yaml", "'channel_accumulation.network_lanes'", "a power of two", "48")(
     lambda desk: desk.chip("channel_accumulation.network_lanes", 48)
 )
@@ -352,13 +369,8 @@ case("technology: missing file", "absent.csv", "technology", "No such file")(
 
 # --- what does not fit -----------------------------------------------------------------------------------------
 
-for buffer, operator in (
-    ("activation_buffer.size", "first"),
-    ("output_buffer.size", "first"),
-    ("coefficient_buffer.size", "first"),
-    ("mac_row.line_buffer", "first"),
-):
-    case(f"{buffer}: too small for any tile", TRACE, "escalate", f"operator '{operator}'", f"enlarge {buffer}")(
+for buffer in ("activation_buffer.size", "output_buffer.size", "coefficient_buffer.size", "mac_row.line_buffer"):
+    case(f"{buffer}: too small for any tile", TRACE, "escalate", "operator '", f"enlarge {buffer}")(
         lambda desk, buffer=buffer: (*RUN, "--set", f"{buffer}=2 B")
     )
 
@@ -401,6 +413,12 @@ def _(desk: Desk) -> tuple[str, ...]:
 def _(desk: Desk) -> tuple[str, ...]:
     (desk.folder / "there").mkdir()
     desk.write("there/summary.json", '{"digests": {"trace": "other"}}')
+    return (*RUN, "--out", "there")
+
+
+@case("out: holds the same run, checked", "there", "checked", "--check", "--force")
+def _(desk: Desk) -> tuple[str, ...]:
+    assert CliRunner().invoke(main, [*RUN, "--out", "there", "--check"]).exit_code == 0
     return (*RUN, "--out", "there")
 
 
@@ -477,6 +495,11 @@ def test_the_installed_command_says_the_same(name: str, desk: Desk) -> None:
     assert desk.listing() == before
     for word in words:
         assert word in done.stderr
+
+
+def test_what_has_no_price_is_refused_before_it_is_played(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.simulation.play", None)
+    assert "no energy for" in refusal(desk, *desk.technology(f"{HEAD}add_16b,0,0,1,paper,\n"))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.resources
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -134,6 +137,18 @@ def test_force_replaces_another_run(finished: Path, small_trace: Path, tmp_path:
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_check_is_not_lost_without_force(finished: Path, small_trace: Path, tmp_path: Path) -> None:
+    command = ("run", "escalate", small_trace, "--out", tmp_path / "run")
+    skipper(*command)
+    for _ in range(2):  # a check says more than what is there, or the same
+        skipper(*command, "--check")
+    checked = contents(tmp_path / "run")
+    assert "--force to replace it unchecked" in skipper(*command, status=2).stderr
+    assert contents(tmp_path / "run") == checked
+    skipper(*command, "--force")
+    assert contents(tmp_path / "run") == contents(finished)
+
+
 def test_force_deletes_nothing_that_is_not_of_a_run(small_trace: Path, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.tex"
     thesis.write_text("years of work")
@@ -154,10 +169,9 @@ def test_the_resolved_configuration_runs_again(small_trace: Path, tmp_path: Path
     skipper("run", "escalate", small_trace, "--out", tmp_path / "a", *setting)
     skipper("run", tmp_path / "a" / "config.yaml", small_trace, "--out", tmp_path / "b")
     a, b = (json.loads((tmp_path / run / "summary.json").read_text()) for run in "ab")
-    assert b.pop("arch") == "config"
-    del a["arch"]
+    assert a["arch"] == "escalate"
     assert a == b
-    assert contents(tmp_path / "a")["config.yaml"] == contents(tmp_path / "b")["config.yaml"]
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_set_changes_the_result(summary: dict, small_trace: Path, tmp_path: Path) -> None:
@@ -297,6 +311,50 @@ def test_inspect_shows_operators_and_provenance(small_trace: Path) -> None:
     output = skipper("inspect", small_trace).stdout
     for text in ("first", "decomposed", "depthwise", "pointwise", "linear", "24×16×4", "tests/conftest.py"):
         assert text in output
+
+
+def test_the_readme_works_as_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1]
+    start, _, use = re.findall(r"```sh\n(.*?)```", (root / "README.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "traces").symlink_to(root / "traces")
+    monkeypatch.chdir(tmp_path)
+    assert ".venv/bin/skipper run" in start
+    activate, *commands = use.splitlines()
+    assert activate == "source .venv/bin/activate"
+    for command in (start.rpartition("&& .venv/bin/")[2], *commands):
+        program, *arguments = shlex.split(command, comments=True)
+        assert program == "skipper"
+        skipper(*arguments)
+    assert {path.name for path in tmp_path.iterdir()} == {"traces", "runs"}  # and runs/ is ignored by git
+
+
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["result"].verified is True
+
+
+def test_a_cache_keeps_matches_for_the_next_run(small_trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulator import MatchCache, load_arch, load_trace, simulate
+    from simulator.accelerators import accelerator
+
+    model, matched = accelerator("escalate"), []
+    match = model.match
+
+    def counting(operator: Any, *rest: Any) -> Any:
+        matched.append(operator.name)
+        return match(operator, *rest)
+
+    monkeypatch.setattr(model, "match", counting)
+    trace, cache = load_trace(small_trace), MatchCache()
+    alone = [simulate(trace, load_arch("escalate", {"dram.latency": latency})) for latency in ("1 ns", "1 us")]
+    assert len(matched) == 2 * len(trace.operators)
+    sweep = [simulate(trace, load_arch("escalate", {"dram.latency": ns}), cache=cache) for ns in ("1 ns", "1 us")]
+    assert len(matched) == 3 * len(trace.operators)
+    assert [result.summary for result in sweep] == [result.summary for result in alone]
 
 
 @pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "price"])

@@ -1,7 +1,8 @@
 """Configurations: YAML files in which every parameter says where it comes from.
 
 A parameter is written as ``name: {value: 64 KiB, source: assumed, why: one sentence}``; sections nest. ``source`` is
-``paper``, ``derived`` or ``assumed``; a parameter set on the command line becomes ``user``.
+``paper``, ``derived`` or ``assumed``; a parameter set on the command line becomes ``user``. ``name`` is optional: it
+keeps the name of a resolved configuration that is written to a file of another name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -20,6 +21,8 @@ from simulator.arch.shipped import list_shipped, read_shipped
 from simulator.errors import InputError, nearest
 
 VERSION = 1
+LARGEST = 2**20
+"""Limit of every plain number, beyond all hardware, so that what is counted with them fits 64 bits."""
 SOURCES = ("paper", "derived", "assumed", "user")
 
 
@@ -36,6 +39,7 @@ class Config:
     """A configuration as it is written: nested values, and the provenance of each by its dotted key."""
 
     name: str
+    """What the file says, or else its own name."""
     origin: str
     """The file, for messages."""
     accelerator: str
@@ -67,6 +71,7 @@ class Config:
         """Return the configuration as YAML that ``read_config`` reads again, provenance included."""
         document = {
             "skipper": VERSION,
+            "name": self.name,
             "accelerator": self.accelerator,
             "description": self.description,
             **_annotated(self.values, self.provenance, ""),
@@ -129,6 +134,9 @@ def parse_config(text: str, name: str, origin: str) -> Config:
     if not isinstance(accelerator, str):
         found = "missing" if accelerator is None else f"{accelerator!r}"
         raise InputError(f"{origin}: key 'accelerator' is {found}; expected the name of the accelerator's model")
+    name = document.pop("name", name)
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise InputError(f"{origin}: key 'name' is {name!r}; expected the configuration's name, a printable word")
     provenance: dict[str, Provenance] = {}
     values = _split(document, "", origin, provenance)
     return Config(name, origin, accelerator, str(description), values, provenance)
@@ -145,9 +153,25 @@ def validate(config: Config, model: type[Model]) -> Arch[Model]:
 
     """
     try:
-        return Arch(model.model_validate_json(json.dumps(config.values, default=str), strict=True), config)
+        chip = model.model_validate_json(json.dumps(config.values, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"{config.origin}: {_sentence(error, model)}") from None
+    for key, value in _numbers(config.values):
+        if abs(value) > LARGEST:
+            raise InputError(f"{config.origin}: key '{key}' should be at most {LARGEST}, not {value}")
+    return Arch(chip, config)
+
+
+def _numbers(node: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the plain numbers of a configuration, in sections and lists, with their dotted keys."""
+    if isinstance(node, (int, float)):
+        yield key, node
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _numbers(value, f"{key}.{name}" if key else name)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _numbers(value, key)
 
 
 def _split(node: Mapping[str, Any], prefix: str, origin: str, provenance: dict[str, Provenance]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Sizes, rates and times as they are written in files (``64 KiB``, ``800 MHz``, ``25.6 GB/s``), read into integers."""
+"""Sizes, rates and times as they are written in files (``64 KiB``, ``800 MHz``, ``25.6 GB/s``), read into integers.
+
+Each has an upper limit beyond all hardware, so that what is counted with them fits 64 bits.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ def _reader(unit: str, example: str, per: int = 1) -> Callable[[object, Validati
     return read
 
 
-Bytes = Annotated[int, BeforeValidator(_reader("B", "64 KiB")), Field(gt=0)]
-"""A size in bytes."""
-Hertz = Annotated[int, BeforeValidator(_reader("Hz", "800 MHz")), Field(gt=0)]
-"""A frequency in hertz."""
-BytesPerSecond = Annotated[int, BeforeValidator(_reader("B/s", "25.6 GB/s")), Field(gt=0)]
-"""A bandwidth in bytes per second."""
-Picoseconds = Annotated[int, BeforeValidator(_reader("s", "100 ns", per=10**12)), Field(ge=0)]
-"""A time, kept in whole picoseconds."""
+Bytes = Annotated[int, BeforeValidator(_reader("B", "64 KiB")), Field(gt=0, le=2**40)]
+"""A size in bytes, up to 1 TiB."""
+Hertz = Annotated[int, BeforeValidator(_reader("Hz", "800 MHz")), Field(gt=0, le=10**11)]
+"""A frequency in hertz, up to 100 GHz."""
+BytesPerSecond = Annotated[int, BeforeValidator(_reader("B/s", "25.6 GB/s")), Field(gt=0, le=2**48)]
+"""A bandwidth in bytes per second, up to 256 TiB/s."""
+Picoseconds = Annotated[int, BeforeValidator(_reader("s", "100 ns", per=10**12)), Field(ge=0, le=10**9)]
+"""A time of up to a millisecond, kept in whole picoseconds."""

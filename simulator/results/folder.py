@@ -25,8 +25,10 @@ TABLES = ("operators", "actions", "units", "streams")
 FILES = frozenset((SUMMARY, CONFIG, FIGURE, *(f"{name}.parquet" for name in TABLES)))
 
 
-def require_free(folder: Path, result_digests: Mapping[str, str], force: bool) -> None:
+def require_free(folder: Path, result_digests: Mapping[str, str], force: bool, checked: bool) -> None:
     """Refuse a folder that cannot be written or holds anything but the same run; with ``force``, but any run.
+
+    The same run that was checked is not replaced by one that is not, which would say less.
 
     Raises:
         InputError: the folder, or a file of that name, is in the way.
@@ -41,15 +43,24 @@ def require_free(folder: Path, result_digests: Mapping[str, str], force: bool) -
     if foreign := sorted(found - FILES):
         # The folder is replaced as a whole; what is not of a run is nobody's to delete, --force or not.
         raise InputError(f"{folder}: holds '{foreign[0]}', which is not of a run; expected a folder of its own (--out)")
-    if found and not force and _digests(folder) != result_digests:
+    if not found or force:
+        return
+    summary = _summary(folder)
+    if summary.get("digests") != result_digests:
         raise InputError(f"{folder}: already holds another run; use --force to replace it, or another --out")
+    if summary.get("verified") is not None and not checked:
+        raise InputError(
+            f"{folder}: already holds this run with its values checked; use --check to check them again, "
+            "--force to replace it unchecked, or another --out"
+        )
 
 
-def _digests(folder: Path) -> Any:
+def _summary(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / SUMMARY).read_text("utf-8"))["digests"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
 
 
 def _require_writable(path: Path, what: str) -> None:
@@ -65,10 +76,10 @@ def write_run(result: Result, folder: Path, force: bool = False) -> None:
     """Write the run folder: into a temporary one beside it first, so that no reader ever sees half a run.
 
     Raises:
-        InputError: the folder holds another run, or cannot be written.
+        InputError: the folder holds another run, or this one with more known of it, or cannot be written.
 
     """
-    require_free(folder, result.digests, force)
+    require_free(folder, result.digests, force, result.verified is not None)
     with _Replacing(folder) as partial:
         import pyarrow.parquet as pq
 

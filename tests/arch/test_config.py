@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ class TestShipped:
         back = again(arch)
         assert back.digest == arch.digest
         assert back.chip == arch.chip
+        assert back.name == arch.name
         assert back.config.provenance == arch.config.provenance
         assert (back.config.accelerator, back.config.description) == (arch.config.accelerator, arch.config.description)
         assert back.config.dump() == arch.config.dump()
@@ -113,5 +115,14 @@ class TestOverrides:
 def test_a_file_by_any_path_has_the_digest_of_its_content(tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text(read_config("escalate").dump(), "utf-8")
     arch = load_arch(tmp_path / "mine.yml")
-    assert arch.name == "mine"
     assert arch.digest == load_arch("escalate").digest
+
+
+def test_a_name_in_the_file_goes_before_the_files_own_and_is_none_of_its_content() -> None:
+    text = importlib.resources.files("simulator.arch_configs").joinpath("escalate.yaml").read_text("utf-8")
+    chip = type(load_arch("escalate").chip)
+    unnamed, named = (validate(parse_config(t, "file", "file.yaml"), chip) for t in (text, f"{text}\nname: mine\n"))
+    assert (unnamed.name, named.name) == ("file", "mine")
+    assert unnamed.digest == named.digest
+    assert again(named).name == "mine"
+    assert again(unnamed, "config").name == "file"

@@ -45,12 +45,25 @@ def read(key: str, value: object) -> Any:
         ("latency", "1 ps", 1),
         ("latency", "2 us", 2_000_000),
         ("latency", "0 s", 0),
+        ("size", "1 TiB", 2**40),
+        ("clock", "100 GHz", 10**11),
+        ("bandwidth", "256 TiB/s", 2**48),
+        ("latency", "1 ms", 10**9),
     ],
 )
 def test_quantities_become_base_units(key: str, text: str, expected: int) -> None:
     value = read(key, text)
     assert value == expected
     assert type(value) is int
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("size", "1 EB"), ("clock", "1e30 Hz"), ("bandwidth", "1e30 B/s"), ("latency", "1e30 s"), ("latency", "1001 us")],
+)
+def test_what_no_hardware_has_is_refused(key: str, text: str) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        read(key, text)
 
 
 @given(st.integers(0, 10**6))
