@@ -18,7 +18,7 @@ from simulator.arch.part import Part
 from simulator.arch.units import Hertz
 from simulator.compress.coding import CODINGS
 from simulator.dataflow.basis_first import Coding, Geometry, Match, Work, lower, match
-from simulator.dataflow.tiles import ORDERS, Order, Tiles, enumerate_tiles, heights
+from simulator.dataflow.tiles import Order, Span, Tiles, enumerate_tiles, spans_of
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
@@ -116,18 +116,26 @@ def tile(operator: Operator, match: Match, chip: Chip) -> Program:
         InputError: not even one output row fits the buffers.
 
     """
-    sizes = match.sizes
-    step = _step(match, chip)
-    weights_stay = int(sizes.weights.sum()) <= chip.coefficient_buffer.half
-    orders: tuple[Order, ...] = ORDERS if chip.tiling.order == "auto" else (chip.tiling.order,)
+    sizes, planes = match.sizes, len(match.frame.planes)
+    spans = _spans(match, chip)
     inputs = [p.inputs for p in match.passes]
-    planes = sizes.inputs[:, :, -1]
+    weights_stay = int(sizes.weights.sum()) <= chip.coefficient_buffer.half
+    orders: list[Order] = [chip.tiling.order] if chip.tiling.order != "auto" else _orders(len(inputs), planes)
     candidates = []
     for order in orders:
-        kept = planes.sum(axis=1) if order == "weights" else planes
+        kept = sizes.inputs[:, :, -1].sum(axis=1) if order == "weights" else sizes.inputs[:, :, -1]
         inputs_stay = int(kept.max()) <= chip.activation_buffer.half
-        candidates.append(Tiles.of(enumerate_tiles(match.frame, inputs, order, step, inputs_stay, weights_stay)))
+        candidates.append(Tiles.of(enumerate_tiles(spans, planes, inputs, order, inputs_stay, weights_stay)))
+    if len(candidates) == 1:
+        return _program(match, candidates[0], chip)
     return _program(match, min(candidates, key=lambda tiles: _cost(match, tiles, chip)), chip)
+
+
+def _orders(passes: int, planes: int) -> list[Order]:
+    """Return the orders that differ: one pass has nothing to keep, one plane no batch to keep weights for."""
+    if passes == 1:
+        return ["channels"]
+    return ["channels", "rows"] if planes == 1 else ["channels", "weights", "rows"]
 
 
 def _cost(match: Match, tiles: Tiles, chip: Chip) -> tuple[int, int]:
@@ -138,25 +146,23 @@ def _cost(match: Match, tiles: Tiles, chip: Chip) -> tuple[int, int]:
     return size, int(tiles.between(cumulative(match.records[..., RECORD.index("cycles")])).sum())
 
 
-def _step(match: Match, chip: Chip) -> int:
-    """Return the output rows of a tile: as many as the configuration asks for and half of each buffer holds."""
+def _spans(match: Match, chip: Chip) -> list[Span]:
+    """Return the output rows of the tiles: as many each as the configuration asks for and half of each buffer holds."""
     frame, sizes = match.frame, match.sizes
     step = min(chip.tiling.rows, frame.vertical.outputs)
     while True:
-        spans = heights(frame, step)
-        reach = [frame.reach(*span) for span in spans]
+        spans = spans_of(frame, step)
+        low, high, first, last = (
+            np.array([getattr(span, field) for span in spans]) for field in ("low", "high", "first", "last")
+        )
         needs = {
-            "activation_buffer": max(
-                int((sizes.inputs[..., high] - sizes.inputs[..., low]).max()) for low, high in reach
-            ),
-            "output_buffer": max(
-                int((sizes.outputs[..., last] - sizes.outputs[..., first]).max()) for first, last in spans
-            ),
+            "activation_buffer": int((sizes.inputs[..., high] - sizes.inputs[..., low]).max()),
+            "output_buffer": int((sizes.outputs[..., last] - sizes.outputs[..., first]).max()),
         }
         halves = {name: getattr(chip, name).half for name in needs}
         short = [name for name in needs if needs[name] > halves[name]]
         if not short:
-            return step
+            return spans
         if step == 1:
             raise InputError(
                 f"operator '{match.work.name}': a tile of one output row needs {needs[short[0]]} bytes of {short[0]}, "
@@ -377,7 +383,7 @@ def _mac_row_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts, vec
     products = _results(match, record, chip) * work.kernel[0] * work.kernel[1]
     bytes_of_operand = chip.channel_accumulation.result_bits // 8 if work.mapping == "decomposed" else 1
     met = work.vertical.meetings().sum(axis=0).astype(np.int64)[frame.rows]  # output rows that each row of pixels meets
-    pixels = np.diff(frame.starts()).reshape(len(frame.planes), len(frame.rows))
+    pixels = np.diff(frame.starts).reshape(len(frame.planes), len(frame.rows))
     columns = np.broadcast_to(cumulative(pixels * met), (len(match.passes), len(frame.planes), len(frame.rows) + 1))
     updates = tiles.between(columns) * vectors
     shares = min(work.bases, chip.array.slices) if chip.array.slices_own == "bases" else 1

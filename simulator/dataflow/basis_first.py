@@ -317,7 +317,10 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     pixels = frame(work, geometry)
     mask = work.input_pixels(operator.tensors["input"].mask())
     passes = tuple(_passes(work, geometry))
-    feeds = {inputs: _feed(pixels, mask, inputs, geometry) for inputs in dict.fromkeys(p.inputs for p in passes)}
+    streamed = tuple(dict.fromkeys(p.inputs for p in passes))
+    code = CODINGS[geometry.coding.activations]
+    bits = {inputs: code(mask[..., inputs.start : inputs.stop], 8) for inputs in {*streamed, range(work.channels)}}
+    feeds = {inputs: _feed(pixels, mask, bits[inputs], inputs, geometry) for inputs in streamed}
     output = np.zeros(work.output_shape, np.int64) if check else None
     if work.mapping == "dense":
         mac_cycles = geometry.mac_row.cycles(work.kernel)
@@ -339,7 +342,7 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
         np.stack(records).reshape(len(passes), len(pixels.planes), len(pixels.rows), len(RECORD)),
         np.stack([feeds[p.inputs].words for p in passes]),
         np.stack([feeds[p.inputs].size for p in passes]),
-        _sizes(work, pixels, passes, mask, weight_bits, geometry.coding),
+        _sizes(work, pixels, passes, bits, weight_bits, geometry.coding),
         effectual,
         None if output is None else work.as_operator(_within_widths(work, geometry, output)),
     )
@@ -358,13 +361,14 @@ def _passes(work: Work, geometry: Geometry) -> Iterator[Pass]:
             yield Pass(outputs, inputs, assign(outputs, work.bases, array.slices, array.slices_own))
 
 
-def _feed(frame: Frame, mask: NDArray[np.bool_], channels: range, geometry: Geometry) -> Feed:
+def _feed(frame: Frame, mask: NDArray[np.bool_], bits: Counts, channels: range, geometry: Geometry) -> Feed:
+    """Collect the pixels of ``channels``; ``bits`` (N, H, W): as stored."""
     pixels = frame.pixels(mask, channels)
-    size = -(-CODINGS[geometry.coding.activations](pixels, 8) // 8)
+    size = -(-frame.pixels(bits[..., None], range(1))[:, 0] // 8)
     words = np.full(len(pixels), -(-len(channels) // geometry.accumulation.network_lanes))
     cycles = np.maximum(words, -(-size // geometry.activation_bytes_per_cycle))
     return Feed(
-        Rows(pack(pixels), cycles, frame.starts()),
+        Rows(pack(pixels), cycles, frame.starts),
         frame.per_row(words),
         frame.per_row(size),
         count_columns(pixels),
@@ -442,19 +446,15 @@ def _sizes(
     work: Work,
     frame: Frame,
     passes: tuple[Pass, ...],
-    mask: NDArray[np.bool_],
+    bits: dict[range, Counts],
     weight_bits: Counts,
     coding: Coding,
 ) -> Sizes:
-    """Count what is stored; ``weight_bits`` are those of each output channel."""
+    """Count what is stored: ``bits`` (N, H, W) of ranges of input channels, ``weight_bits`` of each output channel."""
     tensors = work.operator.tensors
-    code = CODINGS[coding.activations]
-    by_range = {}
-    for p in passes:
-        if p.inputs not in by_range:
-            by_range[p.inputs] = _input_bytes(frame, code(mask[..., p.inputs.start : p.inputs.stop], 8))
+    by_range = {inputs: _input_bytes(frame, bits[inputs]) for inputs in dict.fromkeys(p.inputs for p in passes)}
     columns = frame.horizontal.touched(range(frame.horizontal.outputs))
-    whole = code(mask[:, frame.rows][:, :, columns], 8).sum() if columns.size else 0
+    whole = bits[range(work.channels)][:, frame.rows][:, :, columns].sum()
     weights = [-(-int(weight_bits[p.outputs.start : p.outputs.stop].sum()) // 8) for p in passes]
     basis = -(-tensors["basis"].size * tensors["basis"].bits // 8) if work.mapping == "decomposed" else 0
     return Sizes(

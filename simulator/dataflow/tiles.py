@@ -73,45 +73,55 @@ class Tiles:
         return sums[self.of_pass, self.plane, self.high] - sums[self.of_pass, self.plane, self.low]
 
 
-def heights(frame: Frame, step: int) -> list[tuple[int, int]]:
+@dataclass(frozen=True)
+class Span:
+    """Output rows first … last - 1, and the rows of pixels low … high - 1 that they need."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+def spans_of(frame: Frame, step: int) -> list[Span]:
     """Return the spans of output rows of tiles of ``step`` rows."""
     outputs = frame.vertical.outputs
-    return [(y, min(y + step, outputs)) for y in range(0, outputs, step)]
+    pairs = [(y, min(y + step, outputs)) for y in range(0, outputs, step)]
+    return [Span(*pair, *frame.reach(*pair)) for pair in pairs]
 
 
 def enumerate_tiles(
-    frame: Frame, inputs: Sequence[range], order: Order, step: int, inputs_stay: bool, weights_stay: bool
+    spans: Sequence[Span], planes: int, inputs: Sequence[range], order: Order, inputs_stay: bool, weights_stay: bool
 ) -> Iterator[Tile]:
     """Yield the tiles of an operator.
 
     Args:
-        frame: the pixels.
+        spans: the output rows of each tile of a plane, top to bottom.
+        planes: number of planes.
         inputs: the input channels of each pass; passes over the same ones follow each other.
         order: which loop is outside.
-        step: output rows of a tile.
         inputs_stay: whether what a pass streams of a plane (with ``weights`` outside: of all planes) fits its buffer,
             so that the next pass over the same channels need not load it again.
         weights_stay: whether the weights of all passes fit their buffer together.
 
     """
-    spans = heights(frame, step)
-    reach = [frame.reach(*span) for span in spans]
-    above = [max((high for _, high in reach[:y]), default=0) for y in range(len(reach))]
+    above = [max((span.high for span in spans[:y]), default=0) for y in range(len(spans))]
     several = len(set(inputs)) > 1
     current, kept = -1, set()
-    for p, plane, y in _steps(order, len(inputs), len(frame.planes), len(spans)):
+    for p, plane, y in _steps(order, len(inputs), planes, len(spans)):
         new_inputs = p == 0 or inputs[p] != inputs[p - 1]
-        high = max(reach[y][1], above[y])
+        span = spans[y]
+        high = max(span.high, above[y])
         low = above[y]
         if order == "rows":
-            low = min(reach[y][0], above[y]) if reach[y][1] else high
+            low = min(span.low, above[y]) if span.high else high
             # Rows shared with the tile above are still there, unless other channels have taken their place.
             loads_from = high if not new_inputs else low if several else above[y]
         else:
             loads_from = high if inputs_stay and not new_inputs else above[y]
         fresh = p != current
         loads_weights = fresh and not (weights_stay and p in kept)
-        yield Tile(p, plane, low, high, *spans[y], loads_from, loads_weights, fresh)
+        yield Tile(p, plane, low, high, span.first, span.last, loads_from, loads_weights, fresh)
         kept.add(p)
         current = p
 

@@ -94,7 +94,7 @@ class Frame:
         spans = [range(q, min(q + step, width)) for q in range(0, width, step)]
         return tuple(Segment(span, self.horizontal.touched(span)) for span in spans)
 
-    @property
+    @cached_property
     def planes(self) -> tuple[tuple[int, Segment], ...]:
         """(image, segment) of each plane, in order."""
         return tuple((image, segment) for image in range(self.images) for segment in self.segments)
@@ -115,15 +115,16 @@ class Frame:
         ]
         return np.concatenate([part.reshape(-1, len(channels)) for part in parts])
 
+    @cached_property
     def starts(self) -> Counts:
         """Where each row of each plane begins among the pixels: (planes · rows + 1,)."""
-        widths = [len(segment.columns) for _, segment in self.planes for _ in self.rows]
-        return np.concatenate(([0], np.cumsum(widths, dtype=np.int64)))
+        widths = [len(segment.columns) for _, segment in self.planes]
+        return cumulative(np.repeat(np.array(widths, np.int64), len(self.rows)))
 
     def per_row(self, of_pixels: Counts) -> Counts:
         """Add a quantity of each pixel up over rows: (P,) → (planes, rows)."""
         total = cumulative(of_pixels)
-        starts = self.starts()
+        starts = self.starts
         return (total[starts[1:]] - total[starts[:-1]]).reshape(len(self.planes), len(self.rows))
 
 

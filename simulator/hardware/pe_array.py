@@ -120,14 +120,14 @@ def _listen(sent: Any, now: Any, cycles: Any, finish: Any) -> Any:
 
     Returns the latest start, and the sums of starved, waited and busy cycles.
     """
-    latest, starved, waited, busy = 0, 0, 0, 0
-    for ca in range(finish.shape[0]):
+    latest, starved, waited, busy = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    for ca in range(finish.shape[0]):  # sums of one pixel fit 32 bits, and twice as many of them a vector register
         before = finish[ca]
         start = max(before, np.int32(now))
-        starved += max(np.int32(sent) - before, 0)
-        waited += start - before
+        starved = np.int32(starved + max(np.int32(np.int32(sent) - before), np.int32(0)))
+        waited = np.int32(waited + start - before)
         latest = max(latest, start)
-        busy += cycles[ca]
+        busy = np.int32(busy + cycles[ca])
         finish[ca] = start + cycles[ca]
     return latest, starved, waited, busy
 
@@ -149,10 +149,10 @@ def _hand_over(mac_cycles: Any, started: Any, finish: Any, mac_finish: Any) -> A
     ``started``: when the T that has to leave the queue first was started; then when this one is. Returns the sum of
     blocked cycles.
     """
-    blocked = 0
+    blocked = np.int32(0)
     for ca in range(finish.shape[0]):
         enter = max(finish[ca], started[ca])
-        blocked += enter - finish[ca]
+        blocked = np.int32(blocked + enter - finish[ca])
         begin = max(enter, mac_finish[ca])
         finish[ca] = enter
         started[ca] = begin

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from simulator.dataflow.tiles import ORDERS, Tile, Tiles, enumerate_tiles
+from simulator.dataflow.tiles import ORDERS, Tile, Tiles, enumerate_tiles, spans_of
 from simulator.dataflow.windows import Axis, Frame
 
 Case = tuple[Frame, list[range], str, bool, bool, list[Tile]]
@@ -25,7 +25,7 @@ def tilings(draw: st.DrawFn) -> Case:
     step = draw(st.integers(1, 6))
     order = draw(st.sampled_from(ORDERS))
     inputs_stay, weights_stay = draw(st.booleans()), draw(st.booleans())
-    tiles = list(enumerate_tiles(frame, inputs, order, step, inputs_stay, weights_stay))
+    tiles = list(enumerate_tiles(spans_of(frame, step), len(frame.planes), inputs, order, inputs_stay, weights_stay))
     return frame, inputs, order, inputs_stay, weights_stay, tiles
 
 
@@ -77,7 +77,7 @@ def test_what_is_loaded(case: Case) -> None:
 
 def test_as_arrays() -> None:
     frame = Frame(1, Axis(4, 3, 1, 1, 1), Axis(4, 3, 1, 1, 1), 4)
-    tiles = Tiles.of(enumerate_tiles(frame, [range(8)], "channels", 2, True, True))
+    tiles = Tiles.of(enumerate_tiles(spans_of(frame, 2), 1, [range(8)], "channels", True, True))
     assert len(tiles) == 2
     assert (tiles.low.tolist(), tiles.high.tolist()) == ([0, 3], [3, 4])  # the window of row 1 reaches row 2
     sums = np.array([[[0, 1, 3, 6, 10]]])  # one pass, one plane, four rows of 1, 2, 3, 4
@@ -87,7 +87,7 @@ def test_as_arrays() -> None:
 def test_a_tile_in_the_padding_alone_streams_nothing() -> None:
     frame = Frame(1, Axis(4, 1, 1, 3, 1), Axis(4, 1, 1, 0, 1), 4)
     for order in ORDERS:
-        tiles = list(enumerate_tiles(frame, [range(8)], order, 2, True, True))
+        tiles = list(enumerate_tiles(spans_of(frame, 2), 1, [range(8)], order, True, True))
         assert [t.high - t.low for t in tiles] == [0, 1, 2, 1, 0]
         assert [t.high - t.loads_from for t in tiles] == [0, 1, 2, 1, 0]
 
@@ -95,7 +95,7 @@ def test_a_tile_in_the_padding_alone_streams_nothing() -> None:
 def test_weights_outside_load_each_pass_once_for_all_images() -> None:
     frame = Frame(4, Axis(4, 3, 1, 1, 1), Axis(4, 3, 1, 1, 1), 4)
     loads = {
-        order: sum(t.loads_weights for t in enumerate_tiles(frame, [range(8)] * 3, order, 4, True, False))
+        order: sum(t.loads_weights for t in enumerate_tiles(spans_of(frame, 4), 4, [range(8)] * 3, order, True, False))
         for order in ORDERS
     }
     assert loads == {"channels": 12, "weights": 3, "rows": 12}

@@ -58,7 +58,7 @@ def test_frame(vertical: Axis, horizontal: Axis, images: int, at_once: int, seed
         for column in segment.columns
     ]
     assert pixels.tolist() == [pixel.tolist() for pixel in expected]
-    starts = frame.starts()
+    starts = frame.starts
     assert starts[-1] == len(pixels)
     sums = [pixels[a:b, 0].sum() for a, b in pairwise(starts)]
     assert frame.per_row(pixels[:, 0]).reshape(-1).tolist() == sums

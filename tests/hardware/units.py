@@ -29,6 +29,8 @@ def accumulation(
     adders: int, look_ahead: int, offsets: tuple[tuple[int, int], ...] = (), ideal: bool = False
 ) -> ChannelAccumulation:
     return ChannelAccumulation(
+        dilution="run_time",
+        result_bits=16,
         adders=adders,
         network_lanes=64,
         concentration="ideal" if ideal else "window",
