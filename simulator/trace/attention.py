@@ -75,7 +75,7 @@ class Attention(Operator):
 
     """
 
-    type: ClassVar[str] = "multi_head_attention"
+    type: ClassVar[str] = "attention"
     roles: ClassVar[tuple[str, ...]] = ("query", "key", "value", "mask", *_DETECTOR, "memory", "output")
     query: Tensor
     key: Tensor

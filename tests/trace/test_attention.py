@@ -193,7 +193,7 @@ def test_a_detector_of_known_shape_only_draws():
     operator = attention(rule="top_k", retention=0.5, **given)
     assert (operator.rank, operator.is_detected) == (3, False)
     assert np.array_equal(operator.kept(0, 2), attention(rule="top_k", retention=0.5).kept(0, 2))
-    with pytest.raises(InputError, match=r"'a' \(multi_head_attention\): there are no estimates"):
+    with pytest.raises(InputError, match=r"'a' \(attention\): there are no estimates"):
         operator.scores(0, 0)
 
 
@@ -357,7 +357,7 @@ def bools(*shape):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: attention(H=4, G=3), r"'a' \(multi_head_attention\): key has 3 heads, expected a divisor of the 4"),
+        (lambda: attention(H=4, G=3), r"'a' \(attention\): key has 3 heads, expected a divisor of the 4"),
         (lambda: Attention("a", unknown(4, 6, 3), unknown(1, 4, 6, 3), unknown(1, 4, 6, 3)), "query .* 4 axes"),
         (lambda: Attention("a", unknown(1, 4, 6, 3), unknown(1, 4, 6, 2), unknown(1, 4, 6, 3)), "key has shape"),
         (lambda: Attention("a", unknown(1, 4, 6, 3), unknown(2, 4, 6, 3), unknown(1, 4, 6, 3)), "key has shape"),
@@ -437,7 +437,7 @@ def with_values(role, array, bits=8):
 def test_refused_when_read(operator, words, tmp_path):
     save_trace(Trace("t", (operator(),)), tmp_path / "t")
     for made in (operator(), load_trace(tmp_path / "t").operators[0]):
-        with pytest.raises(InputError, match=rf"operator 'a' \(multi_head_attention\): {words}"):
+        with pytest.raises(InputError, match=rf"operator 'a' \(attention\): {words}"):
             made.kept(0, 2)
 
 
@@ -458,7 +458,7 @@ def test_refused_files(saved, tmp_path):
         header["operators"][0]["attributes"]["retention"] = 2
 
     path = tampered(saved, tmp_path / "bad", change)
-    with pytest.raises(InputError, match=r"bad: operator 'values' \(multi_head_attention\): retention must be above 0"):
+    with pytest.raises(InputError, match=r"bad: operator 'values' \(attention\): retention must be above 0"):
         load_trace(path)
 
 
