@@ -18,7 +18,7 @@ from simulator.arch.part import Part
 from simulator.arch.units import Hertz
 from simulator.compress.coding import CODINGS
 from simulator.dataflow.basis_first import Coding, Geometry, Match, Work, lower, match
-from simulator.dataflow.tiles import Order, Span, Tiles, enumerate_tiles, spans_of
+from simulator.dataflow.tiles import ORDERS, Order, Span, Tiles, enumerate_tiles, spans_of
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
@@ -135,7 +135,7 @@ def _orders(passes: int, planes: int) -> list[Order]:
     """Return the orders that differ: one pass has nothing to keep, one plane no batch to keep weights for."""
     if passes == 1:
         return ["channels"]
-    return ["channels", "rows"] if planes == 1 else ["channels", "weights", "rows"]
+    return [order for order in ORDERS if planes > 1 or order != "weights"]
 
 
 def _cost(match: Match, tiles: Tiles, chip: Chip) -> tuple[int, int]:
@@ -361,10 +361,12 @@ def _array_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts) -> It
     if work.mapping != "dense":
         words = tiles.between(cumulative(match.words))
         passed = words * vectors  # words through each kind of network: those of every T of every pixel
+        networks = {"concentration": unit.concentrator}
         if unit.dilution == "run_time":
-            yield Action("dilution", "pass", "multiplexer_1b", passed * unit.diluter.multiplexers)
-        yield Action("concentration", "pass", "multiplexer_1b", passed * unit.concentrator.multiplexers)
-        yield Action("concentration", "count prefixes", "full_adder_1b", words * unit.concentrator.full_adders)
+            networks["dilution"] = unit.diluter
+        for name, network in networks.items():
+            for kind, count in network.actions(passed, words).items():  # all CAs share the controls of a word
+                yield Action(name, kind.removesuffix("_1b"), kind, count)
         yield Action("channel_accumulation", "read codes", "register_8b", -(-passed * 2 * unit.network_lanes // 8))
         yield Action("channel_accumulation", "add", "add_16b", record[:, RECORD.index("pairs")])
     if work.mapping == "decomposed":

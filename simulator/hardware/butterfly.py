@@ -169,6 +169,9 @@ def _through_network(
     return cast("npt.NDArray[Number]", words.astype(given.dtype))
 
 
+Counted = TypeVar("Counted", int, npt.NDArray[np.int64])
+
+
 class ButterflyNetwork(BaseModel):
     """One butterfly or inverse butterfly network; either takes one word per cycle."""
 
@@ -244,34 +247,25 @@ class ButterflyNetwork(BaseModel):
         """Throughput: one word per cycle, whatever the mask."""
         return 1
 
-    def actions(self, words: int, control_generations: int | None = None) -> dict[str, int]:
-        """Count the actions of passing a number of words.
+    def actions(self, words: Counted, control_generations: Counted) -> dict[str, Counted]:
+        """Count what passing words costs, by kind of action in a technology table.
 
         Parameters
         ----------
         words
-            Words that pass through this network.
+            Words that pass through this network: a number, or an array of them (one per tile).
         control_generations
-            Masks for which controls are generated (run-time mask only); one per word if not given. Where
-            networks share the controls, 0 for those that take them from another.
+            Masks for which controls are generated; networks that share controls generate them once. A static mask
+            needs none, whatever is given.
 
         Returns
         -------
-        ``multiplexer``: one-bit 2:1 multiplexers passed, :attr:`multiplexers` per word. With a run-time mask
-        also ``prefix_count``: one-bit full adders evaluated, :attr:`full_adders` per control generation. The
+        ``multiplexer_1b``: one-bit 2:1 multiplexers passed, :attr:`multiplexers` per word. With a run-time mask
+        also ``full_adder_1b``: one-bit full adders evaluated, :attr:`full_adders` per control generation. The
         rotators are not counted.
 
-        Raises
-        ------
-        ValueError
-            If a static mask is to generate controls, or for a negative number.
-
         """
-        generations = (words if self.run_time_mask else 0) if control_generations is None else control_generations
-        if words < 0 or generations < 0:
-            raise ValueError(f"numbers of words and control generations are not negative: {words}, {generations}")
-        if not self.run_time_mask:
-            if generations:
-                raise ValueError("the controls of a static mask are not generated in hardware")
-            return {"multiplexer": words * self.multiplexers}
-        return {"multiplexer": words * self.multiplexers, "prefix_count": generations * self.full_adders}
+        counts = {"multiplexer_1b": words * self.multiplexers}
+        if self.run_time_mask:
+            counts["full_adder_1b"] = control_generations * self.full_adders
+        return counts

@@ -187,11 +187,11 @@ def test_full_adders_are_those_of_the_prefix_tree(n: int) -> None:
 
 def test_actions() -> None:
     concentration = ButterflyNetwork(lanes=64, payload_bits=2, run_time_mask=True)
-    assert concentration.actions(10) == {"multiplexer": 10 * 768, "prefix_count": 10 * 300}
-    assert concentration.actions(10, control_generations=1) == {"multiplexer": 7680, "prefix_count": 300}
+    assert concentration.actions(10, 1) == {"multiplexer_1b": 10 * 768, "full_adder_1b": 300}
     dilution = ButterflyNetwork(lanes=64, payload_bits=1, run_time_mask=False)
-    assert dilution.actions(10) == {"multiplexer": 10 * 384}
-    with pytest.raises(ValueError, match="not generated"):
-        dilution.actions(10, control_generations=1)
-    with pytest.raises(ValueError, match="not negative"):
-        concentration.actions(-1)
+    assert dilution.actions(10, 10) == {"multiplexer_1b": 10 * 384}
+    per_tile = concentration.actions(np.array([10, 0]), np.array([1, 2]))
+    assert {kind: count.tolist() for kind, count in per_tile.items()} == {
+        "multiplexer_1b": [7680, 0],
+        "full_adder_1b": [300, 600],
+    }
