@@ -9,9 +9,6 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from simulator.arch import Arch, Part, read_config, validate
 from simulator.errors import InputError, nearest
 from simulator.hardware.dram import Memory
@@ -39,8 +36,12 @@ class AnyMatch(Protocol):
     """What the simulator needs of any match."""
 
     @property
-    def output(self) -> NDArray[np.int64] | None:
-        """The operator's output as the chip's own loops computed it, or None."""
+    def operator(self) -> Operator:
+        """What was computed: the operator of the trace, or the variant of it that the configuration asks for."""
+
+    @property
+    def output(self) -> Any:
+        """What the chip's own loops computed, as `Operator.agrees` takes it, or None where that was not asked for."""
 
 
 class Accelerator(Protocol):

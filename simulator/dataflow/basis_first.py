@@ -303,6 +303,11 @@ class Match:
     output: Counts | None
     """The operator's output, shape as its own, where it was asked for."""
 
+    @property
+    def operator(self) -> Operator:
+        """What was computed."""
+        return self.work.operator
+
 
 def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     """Walk the operator's real data through the array: see ``Match``.

@@ -102,8 +102,9 @@ class Result:
 
     @property
     def verified(self) -> bool | None:
-        """False if any operator failed its check, None if any was not checked, else True."""
-        checks = [operator.verified for operator in self.operators]
+        """False if any operator failed its check, None if one with MACs was not checked or none was, else True."""
+        verdicts = ((o.verified, o.program.macs.dense > 0) for o in self.operators)
+        checks = [verdict for verdict, has_macs in verdicts if has_macs or verdict is not None] or [None]
         return False if False in checks else None if None in checks else True
 
     @cached_property

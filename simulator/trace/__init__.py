@@ -1,6 +1,6 @@
 """Traces: what is computed (operators) on what is known of the data (tensors), and their file."""
 
-from simulator.trace.attention import Attention
+from simulator.trace.attention import Attended, Attention
 from simulator.trace.file import list_traces, load_trace, save_trace
 from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
 from simulator.trace.rowwise import Rowwise
@@ -9,6 +9,7 @@ from simulator.trace.trace import Trace
 
 __all__ = [
     "OPERATORS",
+    "Attended",
     "Attention",
     "Conv2d",
     "DensityTensor",

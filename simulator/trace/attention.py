@@ -32,6 +32,18 @@ from simulator.trace.tensor import MaskTensor, Tensor, ValueTensor
 _DETECTOR = ("tokens", "projection", "detector_query", "detector_key")
 
 
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """What a chip made of an attention operator."""
+
+    kept: NDArray[np.uint64]
+    """(N, H, L, ⌈S/64⌉): the connections kept, packed."""
+    values: NDArray[np.float64]
+    """(N, H, L, E): the output, scales applied."""
+    tolerance: NDArray[np.float64]
+    """(N, H, L): by how much the chip's number formats may take a row's values from those in real numbers."""
+
+
 @register
 @dataclass(frozen=True, eq=False)
 class Attention(Operator):
@@ -288,6 +300,22 @@ class Attention(Operator):
         query, key = self.estimates(image, head)
         return matmul(query, key.T)
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether the values of query, key and value are known."""
+        return all(isinstance(tensor, ValueTensor) for tensor in (self.query, self.key, self.value))
+
+    def agrees(self, output: Attended) -> bool:
+        """Tell whether exactly the connections of `kept` were kept, and `reference_output` met within the tolerance."""
+        for image, head in np.ndindex(self.images, self.heads):
+            words, expected = output.kept[image, head], self.reference_output(image, head)
+            if expected is None or not np.array_equal(words, self.kept(image, head)):
+                return False
+            error = np.abs(output.values[image, head] - expected)
+            if not (error <= output.tolerance[image, head][:, None]).all():
+                return False
+        return True
+
     def reference(self) -> None:
         """Return None: a softmax has no exact integer result; see `reference_output`."""
         return None
@@ -308,7 +336,7 @@ class Attention(Operator):
 
         """
         self._require_place(image, head)
-        if not all(isinstance(tensor, ValueTensor) for tensor in (self.query, self.key, self.value)):
+        if not self.has_reference:
             return None
         group = self.group_of(head)
         query, key, value = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulator.errors import InputError, nearest
 from simulator.trace.checks import Shape, label, pair, whole
 from simulator.trace.reference import Integers, conv2d, matmul, recompose
-from simulator.trace.tensor import Tensor
+from simulator.trace.tensor import Tensor, ValueTensor
 
 OPERATORS: dict[str, type[Operator]] = {}
 """The operators that a trace may hold, by the name of their type."""
@@ -75,6 +75,16 @@ class Operator(ABC):
             InputError: the result may not fit 64 bits.
 
         """
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the values are known that the result is checked with."""
+        return all(isinstance(self.tensors[role], ValueTensor) for role in self.tensors if role != "output")
+
+    def agrees(self, output: Any) -> bool:
+        """Tell whether what a chip computed is right: equal to `reference()`, exactly."""
+        reference = self.reference()
+        return reference is not None and np.array_equal(output, reference)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

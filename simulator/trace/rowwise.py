@@ -84,8 +84,13 @@ class Rowwise(Operator):
         """How often each elementary operation is done."""
         return operations(self.kind, self.elements, self.rows)
 
+    @property
+    def has_reference(self) -> bool:
+        """False: the result is not of integers, and no operands are paired."""
+        return False
+
     def reference(self) -> None:
-        """Return None: the result is not of integers."""
+        """Return None, see `has_reference`."""
         return None
 
 
