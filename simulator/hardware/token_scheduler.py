@@ -63,12 +63,14 @@ class Schedule:
     """Shape (groups,): (query, key) issued."""
     union: NDArray[np.int64]
     """Shape (groups,): distinct keys, the least that can be loaded."""
+    remote: NDArray[np.int64]
+    """Shape (groups,): those of the loads that come from another lane than the group's."""
     issues: NDArray[np.int32] | None = None
     """Shape (pairs of all groups, 3): round within its group, query and key, as issued. Those of a group follow
     those of the one before; the queries of a load follow each other, by index."""
 
 
-RECORD = ("rounds", "loads", "pairs", "union")
+RECORD = ("rounds", "loads", "pairs", "union", "remote")
 """What is kept of a group, in the order of ``Schedule``."""
 
 LOW = 6
@@ -128,6 +130,13 @@ def _list_keys(row: Any, keys: Any) -> Any:
 
 
 @kernel
+def _is_remote(key: Any, lane: Any, homes: Any) -> Any:
+    """Tell, as 0 or 1, whether ``key`` lives in another lane; homes: see ``Homes``."""
+    span, lanes = homes
+    return 1 if lanes > 1 and key // span % lanes != lane else 0
+
+
+@kernel
 def _issue(turn: Any, first: Any, served: Any, key: Any, issued: Any, issues: Any) -> Any:
     """Issue ``key`` to the queries ``served``, a mask, of the group from ``first``; returns the pairs issued so far."""
     if issues is None:
@@ -145,32 +154,35 @@ def _issue(turn: Any, first: Any, served: Any, key: Any, issued: Any, issues: An
 
 
 @kernel
-def row_by_row(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
+def row_by_row(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, issues: Any) -> None:
     """Issue each query's keys by index, alone.
 
-    kept (n, W) words; records (groups, len(RECORD)) out; issues (pairs, 3) as in ``Schedule`` out, or None.
+    kept (n, W) words; lanes (groups,) and homes (span, lanes) as of ``Homes``; records (groups, len(RECORD)) out;
+    issues (pairs, 3) as in ``Schedule`` out, or None.
     """
     keys = np.zeros(64 * kept.shape[1], np.int32)
     before = 0
     for group in range(records.shape[0]):
-        first, issued = group * tokens, before
+        first, issued, remote = group * tokens, before, 0
         rows = kept[first : first + tokens]
         for query in range(rows.shape[0]):
             for i in range(_list_keys(rows[query], keys)):
                 issued = _issue(issued - before, first, 1 << query, keys[i], issued, issues)
+                remote += _is_remote(keys[i], lanes[group], homes)
         records[group, :3] = issued - before
+        records[group, 4] = remote
         records[group, 3] = _count_union(rows)
         before = issued
 
 
 @kernel
-def in_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
+def in_order(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, issues: Any) -> None:
     """Issue each query's keys by index, one per round to all queries of a group; arguments as of ``row_by_row``."""
     keys = np.zeros((tokens, 64 * kept.shape[1]), np.int32)
     counts = np.zeros(tokens, np.int64)
     before = 0
     for group in range(records.shape[0]):
-        first, issued, loads, rounds = group * tokens, before, 0, 0
+        first, issued, loads, remote, rounds = group * tokens, before, 0, 0, 0
         rows = kept[first : first + tokens]
         for query in range(rows.shape[0]):
             counts[query] = _list_keys(rows[query], keys[query])
@@ -187,9 +199,11 @@ def in_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
                         key = keys[query, turn]
                 issued = _issue(turn, first, served, key, issued, issues)
                 loads += 1
+                remote += _is_remote(key, lanes[group], homes)
                 unserved &= ~served
         records[group, 0], records[group, 1] = rounds, loads
         records[group, 2], records[group, 3] = issued - before, _count_union(rows)
+        records[group, 4] = remote
         before = issued
 
 
@@ -279,7 +293,7 @@ def _choose(unserved: Any, alone: Any, heads: Any, filled: Any) -> Any:
 
 
 @kernel
-def out_of_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
+def out_of_order(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, issues: Any) -> None:
     """Issue the keys with most sharers first; arguments as of ``row_by_row``.
 
     A query that wants a key when a round starts gets one in it; so its n-th key is issued in round n, and a group
@@ -292,7 +306,7 @@ def out_of_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
     wanters, counts = np.zeros(64, np.int64), np.zeros(tokens, np.int64)
     before = 0
     for group in range(records.shape[0]):
-        first, issued, loads, rounds = group * tokens, before, 0, 0
+        first, issued, loads, remote, rounds = group * tokens, before, 0, 0, 0
         rows = kept[first : first + tokens]
         for query in range(rows.shape[0]):
             counts[query] = _count_keys(rows[query])
@@ -309,6 +323,7 @@ def out_of_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
                 key, rest = heads[mask], mask & ~unserved
                 issued = _issue(turn, first, mask & unserved, key, issued, issues)
                 loads += 1
+                remote += _is_remote(key, lanes[group], homes)
                 unserved &= ~mask
                 heads[mask] = _without_lowest(key, child, sibling, none)
                 if heads[mask] == none:
@@ -321,13 +336,26 @@ def out_of_order(kept: Any, tokens: Any, records: Any, issues: Any) -> None:
                     else:
                         heads[rest] = _meld(heads[rest], key, child, sibling)
         records[group, 0], records[group, 1], records[group, 2] = rounds, loads, issued - before
+        records[group, 4] = remote
         before = issued
 
 
 ORDERS = {"row_by_row": row_by_row, "in_order": in_order, "out_of_order": out_of_order}
 
 
-def schedule(kept: NDArray[np.uint64], scheduler: TokenScheduler, with_issues: bool = False) -> Schedule:
+@dataclass(frozen=True)
+class Homes:
+    """Where queries and keys live: both are dealt out to the lanes in spans of so many, span after span in turn."""
+
+    lanes: int = 1
+    query_span: int = 1
+    """A whole number of groups."""
+    key_span: int = 1
+
+
+def schedule(
+    kept: NDArray[np.uint64], scheduler: TokenScheduler, with_issues: bool = False, homes: Homes = Homes()
+) -> Schedule:
     """Schedule the kept connections of one head.
 
     kept: shape (queries, W), the keys of each query as W words of 64 (``bits.pack``); a last group of fewer than T
@@ -337,6 +365,7 @@ def schedule(kept: NDArray[np.uint64], scheduler: TokenScheduler, with_issues: b
     issues = None
     if with_issues:
         issues = np.zeros((int(np.bitwise_count(kept).sum(dtype=np.int64)), 3), np.int32)
-    ORDERS[scheduler.order](kept, scheduler.tokens, records, issues)
-    rounds, loads, pairs, union = np.ascontiguousarray(records.T)
-    return Schedule(rounds, loads, pairs, union, issues)
+    lanes = np.arange(len(records)) * scheduler.tokens // homes.query_span % homes.lanes
+    ORDERS[scheduler.order](kept, scheduler.tokens, lanes, (homes.key_span, homes.lanes), records, issues)
+    rounds, loads, pairs, union, remote = np.ascontiguousarray(records.T)
+    return Schedule(rounds, loads, pairs, union, remote, issues)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from simulator.hardware.bits import pack
-from simulator.hardware.token_scheduler import ORDERS, Schedule, TokenScheduler, schedule
+from simulator.hardware.token_scheduler import ORDERS, Homes, Schedule, TokenScheduler, schedule
 from tests.real import DATA, needs_data
 from tests.reference import token_scheduler as twin
 
@@ -27,8 +27,8 @@ def mask_of(wants: list[set[int]], keys: int) -> Masks:
     return np.array([[key in wanted for key in range(keys)] for wanted in wants])
 
 
-def scheduled(mask: Masks, tokens: int, order: Any) -> Schedule:
-    return schedule(pack(mask), TokenScheduler(tokens=tokens, order=order), with_issues=True)
+def scheduled(mask: Masks, tokens: int, order: Any, homes: Homes = Homes()) -> Schedule:
+    return schedule(pack(mask), TokenScheduler(tokens=tokens, order=order), with_issues=True, homes=homes)
 
 
 def wants_of(mask: Masks, tokens: int) -> list[list[set[int]]]:
@@ -37,7 +37,12 @@ def wants_of(mask: Masks, tokens: int) -> list[list[set[int]]]:
     return [wants[first : first + tokens] for first in range(0, len(wants), tokens)]
 
 
-def expected(mask: Masks, tokens: int, order: str, **changed: Any) -> Schedule:
+def lane_of(token: int, span: int, lanes: int) -> int:
+    """Deal tokens out to lanes in spans, one after the other."""
+    return [lane for _ in range(token // span // lanes + 1) for lane in range(lanes)][token // span]
+
+
+def expected(mask: Masks, tokens: int, order: str, homes: Homes = Homes(), **changed: Any) -> Schedule:
     """What the twin makes of a head, written as the kernel writes it."""
     groups = wants_of(mask, tokens)
     made = [getattr(twin, order)(wants, **changed) for wants in groups]
@@ -53,6 +58,17 @@ def expected(mask: Masks, tokens: int, order: str, **changed: Any) -> Schedule:
         loads=np.array([sum(map(len, rounds)) for rounds in made], np.int64),
         pairs=np.array([sum(map(len, wants)) for wants in groups], np.int64),
         union=np.array([len(set().union(*wants)) for wants in groups], np.int64),
+        remote=np.array(
+            [
+                sum(
+                    lane_of(key, homes.key_span, homes.lanes) != lane_of(tokens * group, homes.query_span, homes.lanes)
+                    for loads in rounds
+                    for key, _ in loads
+                )
+                for group, rounds in enumerate(made)
+            ],
+            np.int64,
+        ),
         issues=np.array(issues, np.int32).reshape(-1, 3),
     )
 
@@ -63,7 +79,7 @@ def counts_of(made: Schedule) -> list[list[int]]:
 
 
 def assert_schedules_equal(one: Schedule, other: Schedule) -> None:
-    for field in ("rounds", "loads", "pairs", "union", "issues"):
+    for field in ("rounds", "loads", "pairs", "union", "remote", "issues"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
 
 
@@ -124,11 +140,14 @@ def test_a_key_that_moves_in_may_be_the_lowest() -> None:
 
 
 @settings(max_examples=600)
-@given(heads(), st.integers(1, 6))
-def test_orders_equal_the_twin_and_keep_the_laws(mask: Masks, tokens: int) -> None:
-    made = {order: scheduled(mask, tokens, order) for order in ORDERS}
+@given(heads(), st.integers(1, 6), st.integers(1, 5), st.integers(1, 3), st.integers(1, 40))
+def test_orders_equal_the_twin_and_keep_the_laws(
+    mask: Masks, tokens: int, lanes: int, groups: int, key_span: int
+) -> None:
+    homes = Homes(lanes, tokens * groups, key_span)
+    made = {order: scheduled(mask, tokens, order, homes) for order in ORDERS}
     for order, one in made.items():
-        assert_schedules_equal(one, expected(mask, tokens, order))
+        assert_schedules_equal(one, expected(mask, tokens, order, homes))
     assert_lawful(mask, tokens, made)
 
 
