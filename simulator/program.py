@@ -68,6 +68,23 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Instances:
+    """A part of the chip: how many instances it has of what does a kind of action."""
+
+    component: str
+    kind: str
+    """Row of the technology table."""
+    count: int
+    """Each does one action per cycle at full activity; where ``static``, one per nanosecond whatever the activity."""
+    size: int = 0
+    """Bytes of each memory; 0 for logic."""
+    width: int = 0
+    """Bits per access of each memory; 0 for logic."""
+    static: bool = False
+    """Whether its energy is that of time (leakage), not of actions: it is counted for the whole of every run."""
+
+
+@dataclass(frozen=True)
 class Macs:
     """Multiply-accumulates, an addition of the channel accumulation counting as one."""
 

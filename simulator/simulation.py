@@ -7,12 +7,13 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from simulator import __version__
-from simulator.accelerators import Accelerator, accelerator
+from simulator.accelerators import Accelerator, accelerator, parts_of
 from simulator.arch import Arch, Technology, load_technology
 from simulator.engine import DRAM, Timeline, play
 from simulator.errors import InputError, LawViolation
 from simulator.hardware.dram import Memory
-from simulator.program import Program
+from simulator.program import Instances, Program
+from simulator.results.parts import leakage
 from simulator.results.result import OperatorResult, Result
 from simulator.trace import Operator, Trace
 
@@ -52,18 +53,24 @@ def simulate(
         cache: matches of earlier runs to use again, and those of this one for later runs; without it none is kept.
 
     Raises:
-        InputError: the chip cannot run an operator of the trace, or its technology lacks the energy of an action.
+        InputError: the chip cannot run an operator of the trace, or its technology lacks the energy of an action or
+            part.
         LawViolation: a result breaks a law; a defect of the simulator.
 
     """
     model = accelerator(arch.config.accelerator)
     technology = load_technology(arch.chip.technology)
+    parts = parts_of(model, arch.chip)
+    for part in parts:
+        technology.energy(part.kind, part.size, part.width)
+        technology.area(part.kind, part.size)
     for operator in trace.operators:
         model.geometry(operator, arch.chip)  # what the chip has no way to run is refused before anything is matched
     results = []
     for operator in trace.operators:
         progress(operator)
         results.append(_run(operator, model, arch.chip, technology, check, cache))
+        _require_countable_leakage(results[-1], parts, arch.chip.clock)
     return Result(
         arch=arch.name,
         trace=trace.name,
@@ -72,6 +79,7 @@ def simulate(
         technology=technology,
         digests={"trace": trace.digest, "config": arch.digest, "version": __version__},
         operators=tuple(results),
+        parts=parts,
     )
 
 
@@ -107,6 +115,16 @@ def _require_countable(program: Program, memory: Memory, clock: int) -> None:
             f"operator '{program.operator}': {moved} bytes take {cycles} cycles to cross the DRAM channel, "
             "more than can be counted; expected a faster channel, smaller bursts or a slower clock"
         )
+
+
+def _require_countable_leakage(result: OperatorResult, parts: tuple[Instances, ...], clock: int) -> None:
+    """Refuse a clock so slow that what leaks in a nanosecond would not fit the 64 bits it is counted in."""
+    for part, count in leakage(parts, result.cycles, clock):
+        if count >= 2**63:
+            raise InputError(
+                f"operator '{result.name}': {part.count} × '{part.kind}' leak for {result.cycles} cycles "
+                f"at {clock} Hz, more nanoseconds than can be counted; expected a faster clock or channel"
+            )
 
 
 def _bound(program: Program, memory: Memory, clock: int) -> tuple[int, str]:

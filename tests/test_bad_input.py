@@ -393,6 +393,13 @@ for row, *words in (
     ("add_16b,0,0,1,paper,", "no energy for"),
 ):
     case(f"technology: {row!r}", "mine.csv", *words)(lambda desk, row=row: desk.technology(f"{HEAD}{row}\n"))
+for row, *words in (
+    ("add_16b,0,0,1,-1,paper,", "line 2", "area_mm2, not negative"),
+    ("add_16b,0,0,1,small,paper,", "line 2", "expected a number in area_mm2"),
+):
+    case(f"technology: {row!r}", "mine.csv", *words)(
+        lambda desk, row=row: desk.technology(f"{HEAD.replace('source', 'area_mm2,source')}{row}\n")
+    )
 case("price: no run", "absent", "expected the folder of a finished run")(
     lambda desk: ("price", "absent", "--technology", "45nm")
 )

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from simulator.arch import Arch, Part, read_config, validate
 from simulator.errors import InputError, nearest
 from simulator.hardware.dram import Memory
-from simulator.program import Program
+from simulator.program import Instances, Program
 from simulator.trace import Operator
 
 
@@ -45,7 +45,11 @@ class AnyMatch(Protocol):
 
 
 class Accelerator(Protocol):
-    """The interface of a chip's module: pure functions from an operator to its Program."""
+    """The interface of a chip's module: pure functions from an operator to its Program.
+
+    A module whose chip's area or leakage is known also defines ``parts(chip) -> tuple[Instances, ...]``, see
+    ``parts_of``.
+    """
 
     Chip: type[Part]
     DEEPER: tuple[str, ...]
@@ -79,6 +83,12 @@ def accelerator(name: str) -> Accelerator:
     if name not in list_accelerators():
         raise InputError(f"'{name}' is no accelerator{nearest(name, list_accelerators())}")
     return cast(Accelerator, import_module(f"{__name__}.{name}"))
+
+
+def parts_of(model: Accelerator, chip: Any) -> tuple[Instances, ...]:
+    """Return the parts of a chip that have an area or leak; none where its module does not define them."""
+    parts = getattr(model, "parts", None)
+    return () if parts is None else tuple(parts(chip))
 
 
 def load_arch(name_or_path: str | Path, settings: Mapping[str, str] | None = None) -> Arch[Any]:

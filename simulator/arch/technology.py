@@ -1,4 +1,4 @@
-"""Technology tables: the energy of one action of each kind, with its source."""
+"""Technology tables: energy of one action of each kind and area of what does it, with their source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from simulator.arch.shipped import list_shipped, read_shipped
 from simulator.errors import InputError, nearest
 
-COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "source", "note")
+COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "area_mm2", "source", "note")
+WITHOUT_AREA = tuple(column for column in COLUMNS if column != "area_mm2")
+"""The columns of a table of energies alone, which is read with every area unknown."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Entry:
     energy_pj: float
     source: str
     note: str
+    area_mm2: float | None = None
+    """Of one instance of what does such an action; None where it is not known."""
 
 
 @dataclass(frozen=True)
 class Technology:
-    """Energies of a technology node."""
+    """Energies and areas of a technology node."""
 
     name: str
     origin: str
@@ -49,26 +53,61 @@ class Technology:
                 reverse, or its rows reach to no finite energy at that size.
 
         """
+        rows = self._rows(kind, size)
+        if size == 0:
+            return rows[0].energy_pj
+        per_bit = [row.energy_pj / row.width for row in rows]
+        if len(rows) == 1:
+            return per_bit[0] * width
+        try:
+            return _at(size, [row.size for row in rows], per_bit) * width
+        except OverflowError:
+            raise self._too_far(kind, size, "energy") from None
+
+    def area(self, kind: str, size: int = 0) -> float | None:
+        """Return mm² of one instance of what does such an action; None where the table does not know.
+
+        Memories are interpolated log-log in size between the rows of their kind that give an area, and beyond them as
+        energy is; a single one counts in proportion to size.
+
+        Raises:
+            InputError: as for ``energy``.
+
+        """
+        rows = self._rows(kind, size)
+        if size == 0:
+            return rows[0].area_mm2
+        known = [(row.size, row.area_mm2) for row in rows if row.area_mm2 is not None]
+        if not known:
+            return None
+        if len(known) == 1:
+            return known[0][1] * size / known[0][0]
+        try:
+            return _at(size, [at for at, _ in known], [area for _, area in known])
+        except OverflowError:
+            raise self._too_far(kind, size, "area") from None
+
+    def _rows(self, kind: str, size: int) -> tuple[Entry, ...]:
         if kind not in self.entries:
             raise InputError(f"{self.origin}: no energy for '{kind}'{nearest(kind, self.entries)}")
         rows = self.entries[kind]
         if (size == 0) != (rows[0].size == 0):
             has, asked = ("memory", "logic, size_bytes 0") if size == 0 else ("logic", "memory, size_bytes above 0")
             raise InputError(f"{self.origin}: '{kind}' is given as {has}; expected a row of {asked}")
-        if size == 0:
-            return rows[0].energy_pj
-        per_bit = [row.energy_pj / row.width for row in rows]
-        if len(rows) == 1:
-            return per_bit[0] * width
-        i = min(max(bisect_left(rows, size, key=lambda row: row.size), 1), len(rows) - 1)
-        along = math.log(size / rows[i - 1].size) / math.log(rows[i].size / rows[i - 1].size)
-        # As a power, not through logarithms of energies: a table with every energy doubled costs exactly the double.
-        try:
-            return per_bit[i - 1] * math.pow(per_bit[i] / per_bit[i - 1], along) * width
-        except OverflowError:
-            raise InputError(
-                f"{self.origin}: '{kind}' has no finite energy at {size} bytes; expected rows of sizes around it"
-            ) from None
+        return rows
+
+    def _too_far(self, kind: str, size: int, what: str) -> InputError:
+        return InputError(
+            f"{self.origin}: '{kind}' has no finite {what} at {size} bytes; expected rows of sizes around it"
+        )
+
+
+def _at(size: int, sizes: list[int], values: list[float]) -> float:
+    """Interpolate log-log between two rows or more, by ascending size; beyond them the outermost slope goes on."""
+    i = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
+    along = math.log(size / sizes[i - 1]) / math.log(sizes[i] / sizes[i - 1])
+    # As a power, not through logarithms of values: a table with every energy doubled costs exactly the double.
+    return values[i - 1] * math.pow(values[i] / values[i - 1], along)
 
 
 def list_technologies() -> tuple[str, ...]:
@@ -87,13 +126,13 @@ def load_technology(name_or_path: str | Path) -> Technology:
 
 
 def parse_technology(text: str, name: str, origin: str) -> Technology:
-    """Read a table from CSV text; see ``load_technology``."""
+    """Read a table from CSV text, with or without the column ``area_mm2``; see ``load_technology``."""
     reader = csv.DictReader(io.StringIO(text))
     try:
         found, rows = tuple(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise InputError(f"{origin}, line {reader.line_num}: not a CSV file: {error}") from None
-    if found != COLUMNS:
+    if found not in (COLUMNS, WITHOUT_AREA):
         raise InputError(f"{origin}: expected the columns {', '.join(COLUMNS)}, not {', '.join(found) or 'nothing'}")
     entries: dict[str, list[Entry]] = {}
     for line, row in rows:
@@ -102,6 +141,7 @@ def parse_technology(text: str, name: str, origin: str) -> Technology:
             size, width, energy = int(row["size_bytes"]), int(row["width_bits"]), float(row["energy_pj"])
         except (TypeError, ValueError):
             raise InputError(f"{where}: expected numbers in size_bytes, width_bits and energy_pj") from None
+        area = _area(row.get("area_mm2"), size, where)
         if size < 0 or width < 0 or (size and not width) or not (0 <= energy < math.inf) or (size and energy == 0):
             raise InputError(f"{where}: expected a finite energy_pj and sizes, none negative")
         if not row["source"]:
@@ -109,5 +149,18 @@ def parse_technology(text: str, name: str, origin: str) -> Technology:
         others = entries.setdefault(row["kind"], [])
         if any(other.size == size or other.size == 0 or size == 0 for other in others):
             raise InputError(f"{where}: '{row['kind']}' is given before; expected one row, or different size_bytes")
-        others.append(Entry(size, width, energy, row["source"], row["note"] or ""))
+        others.append(Entry(size, width, energy, row["source"], row["note"] or "", area))
     return Technology(name, origin, {kind: tuple(sorted(rows, key=lambda r: r.size)) for kind, rows in entries.items()})
+
+
+def _area(written: str | None, size: int, where: str) -> float | None:
+    """Read mm²; nothing written is an area not known. That of a memory is above 0, so that it can be interpolated."""
+    if not written:
+        return None
+    try:
+        area = float(written)
+    except ValueError:
+        raise InputError(f"{where}: expected a number in area_mm2, or nothing where it is not known") from None
+    if not (0 <= area < math.inf) or (size and area == 0):
+        raise InputError(f"{where}: expected a finite area_mm2, not negative (above 0 for a memory)")
+    return area

@@ -11,7 +11,8 @@ import numpy as np
 
 from simulator.arch import Config, Technology
 from simulator.engine import Timeline
-from simulator.program import STATES, Counts, Program
+from simulator.program import STATES, Counts, Instances, Program
+from simulator.results.parts import area_by_component, leakage, total_area
 
 SCHEMA_VERSION = 1
 STALLS = STATES[:-1]
@@ -89,6 +90,8 @@ class Result:
     digests: Mapping[str, str]
     """SHA-256 of trace and configuration, and the version of the simulator."""
     operators: tuple[OperatorResult, ...]
+    parts: tuple[Instances, ...] = ()
+    """The chip's, where its module defines them."""
 
     @property
     def cycles(self) -> int:
@@ -110,11 +113,16 @@ class Result:
     @cached_property
     def actions(self) -> dict[str, list[Any]]:
         """Action counts as a table (columns by name): all that is needed to price the run again."""
-        rows = [
-            (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, int(a.count.sum()))
-            for operator in self.operators
-            for a in operator.program.actions
-        ]
+        rows: list[tuple[Any, ...]] = []
+        for operator in self.operators:
+            rows += [
+                (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, int(a.count.sum()))
+                for a in operator.program.actions
+            ]
+            rows += [
+                (operator.name, part.component, "leak", part.kind, part.size, part.width, None, count)
+                for part, count in leakage(self.parts, operator.cycles, self.clock)
+            ]
         names = ("operator", "component", "action", "kind", "size_bytes", "width_bits", "own_pj", "count")
         return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
@@ -186,6 +194,7 @@ class Result:
             by_cause[operator.bound[1]] = by_cause.get(operator.bound[1], 0) + operator.bound[0]
         read, written = (sum(getattr(o, f"{way}_bytes") for o in self.operators) for way in ("read", "write"))
         by_component = energy_by(self.actions, self.energies, "component")
+        area = area_by_component(self.parts, self.technology)
         possible = sum(o.program.peak * o.cycles for o in self.operators)
         return {
             "schema_version": SCHEMA_VERSION,
@@ -196,7 +205,8 @@ class Result:
             "technology": self.technology.name,
             "energy_pj": sum(by_component.values()),
             "energy_by_component_pj": by_component,
-            "area_mm2": None,
+            "area_mm2": total_area(area),
+            "area_by_component_mm2": area,
             "macs": {
                 kind: sum(getattr(o.program.macs, kind) for o in self.operators)
                 for kind in ("dense", "effectual", "performed")

@@ -46,6 +46,8 @@ def print_result(result: Result, console: Console, folder: Path) -> None:
         soft_wrap=True,
     )
     print_energy(s["energy_by_component_pj"], s["technology"], console)
+    if s["area_mm2"] is not None:
+        print_area(s["area_by_component_mm2"], s["technology"], console)
     console.print(f"verified against NumPy: {VERDICT[s['verified']]}; results in {folder}", soft_wrap=True)
 
 
@@ -91,9 +93,19 @@ def _fixed(columns: list[tuple[str, JustifyMethod, list[str]]]) -> Table:
 def print_energy(by_component: dict[str, float], technology: str, console: Console) -> None:
     """Print energy by component, the largest first."""
     total = sum(by_component.values())
+    console.print(f"energy ({technology}): {total / 1e6:,.3f} µJ: {_shares(by_component)}", soft_wrap=True)
+
+
+def print_area(by_component: dict[str, float], technology: str, console: Console) -> None:
+    """Print area by component, the largest first."""
+    total = sum(by_component.values())
+    console.print(f"area ({technology}): {total:,.3f} mm²: {_shares(by_component)}", soft_wrap=True)
+
+
+def _shares(by_component: dict[str, float]) -> str:
+    total = sum(by_component.values())
     parts = sorted(by_component.items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {energy / total:.1%}" for name, energy in parts if total)
-    console.print(f"energy ({technology}): {total / 1e6:,.3f} µJ: {listed}", soft_wrap=True)
+    return ", ".join(f"{name} {part / total:.1%}" for name, part in parts if total)
 
 
 def print_arch(arch: Arch[Any], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Energy tables: rows are met exactly, and what lies between them is log-log."""
+"""Technology tables: rows are met exactly, and what lies between them is log-log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from simulator.arch.technology import parse_technology
 from simulator.errors import InputError
 
 HEAD = "kind,size_bytes,width_bits,energy_pj,source,note\n"
+HEAD_WITH_AREA = "kind,size_bytes,width_bits,energy_pj,area_mm2,source,note\n"
 
 
-def table(*rows: str) -> Technology:
-    return parse_technology(HEAD + "\n".join(rows) + "\n", "mine", "mine.csv")
+def table(*rows: str, head: str = HEAD) -> Technology:
+    return parse_technology(head + "\n".join(rows) + "\n", "mine", "mine.csv")
+
+
+def table_with_area(*rows: str) -> Technology:
+    return table(*rows, head=HEAD_WITH_AREA)
 
 
 @pytest.mark.parametrize("name", list_technologies())
@@ -28,6 +33,9 @@ def test_shipped_tables_meet_their_own_rows(name: str) -> None:
     for row in csv.DictReader(text.splitlines()):
         found = technology.energy(row["kind"], int(row["size_bytes"]), int(row["width_bits"]))
         assert found == pytest.approx(float(row["energy_pj"]), rel=1e-12)
+        if row["area_mm2"]:
+            area = technology.area(row["kind"], int(row["size_bytes"]))
+            assert area == pytest.approx(float(row["area_mm2"]), rel=1e-12)
         assert row["source"]
 
 
@@ -102,3 +110,86 @@ def test_errors_name_table_kind_and_expectation() -> None:
 def test_malformed_rows_are_refused(rows: tuple[str, ...], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         table(*rows)
+
+
+def test_a_table_without_areas_knows_none() -> None:
+    technology = table("add,0,0,0.05,paper,", "sram,1024,64,6.4,paper,")
+    assert technology.area("add") is None
+    assert technology.area("sram", 4096) is None
+
+
+def test_areas_are_as_written_and_empty_is_unknown() -> None:
+    technology = table_with_area("add,0,0,0.05,0.25,paper,", "wire,0,0,0.05,,paper,", "pin,0,0,1,0,paper,")
+    assert [technology.area(kind) for kind in ("add", "wire", "pin")] == [0.25, None, 0]
+    assert technology.energy("wire") == 0.05
+
+
+def test_the_area_of_a_memory_is_log_log_over_the_rows_that_give_one() -> None:
+    technology = table_with_area(
+        "sram,1024,64,1,0.5,paper,",
+        "sram,2048,64,2,,paper,",
+        "sram,4096,64,3,1,paper,",
+        "sram,16384,64,4,8,paper,",
+    )
+    for size, expected in ((1024, 0.5), (2048, math.sqrt(0.5)), (4096, 1), (256, 0.25), (65536, 64)):
+        assert technology.area("sram", size) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_single_area_is_in_proportion_to_size() -> None:
+    technology = table_with_area("sram,1024,64,1,0.5,paper,", "sram,4096,64,3,,paper,")
+    assert [technology.area("sram", size) for size in (512, 1024, 10240)] == [0.25, 0.5, 5]
+
+
+def test_an_area_that_no_table_has_is_refused() -> None:
+    technology = table_with_area(
+        "add,0,0,0.05,1,paper,", "sram,777,64,1,2,paper,", "sram,778,64,1,1,paper,", "rom,64,8,1,,paper,"
+    )
+    for ask, expected in (
+        (("ad",), r"mine\.csv: no energy for 'ad' \(did you mean 'add'\?\)"),
+        (("sram",), r"mine\.csv: 'sram' is given as memory; expected a row of logic"),
+        (("add", 64), r"mine\.csv: 'add' is given as logic; expected a row of memory"),
+        (("sram", 1), r"mine\.csv: 'sram' has no finite area at 1 bytes"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            technology.area(*ask)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("add,0,0,1,-0.1,paper,", "line 2: expected a finite area_mm2, not negative"),
+        ("add,0,0,1,nan,paper,", "line 2: expected a finite area_mm2"),
+        ("add,0,0,1,inf,paper,", "line 2: expected a finite area_mm2"),
+        ("sram,64,8,1,0,paper,", "line 2: expected a finite area_mm2, not negative \\(above 0 for a memory\\)"),
+        ("add,0,0,1,0.1 mm2,paper,", "line 2: expected a number in area_mm2"),
+        ("add,0,0,1,paper,as in a table without areas", "line 2: expected a number in area_mm2"),
+        ("add,0,0,1,0.1,,", "line 2: 'add' names no source"),
+    ],
+)
+def test_malformed_areas_are_refused(row: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        table_with_area(row)
+
+
+def test_the_columns_come_in_their_order() -> None:
+    with pytest.raises(InputError, match=r"expected the columns kind, .*, energy_pj, area_mm2, source, note, not kind"):
+        table("add,0,0,1,paper,,0.1", head="kind,size_bytes,width_bits,energy_pj,source,note,area_mm2\n")
+
+
+def test_22_nm_memories_lie_on_the_cacti_figures() -> None:
+    technology = load_technology("22nm")
+    assert technology.area("sram_read", 65536) == 0.0586
+    for kind, kibi, expected in (("sram_read", 4, 1.17), ("sram_read", 256, 11.9), ("sram_write", 64, 4.43)):
+        assert technology.energy(kind, kibi * 1024, 64) == pytest.approx(expected, rel=1e-12)
+    slope = math.log(11.9 / 5.67) / math.log(4)
+    assert technology.energy("sram_read", 640 * 1024, 64) == pytest.approx(11.9 * 2.5**slope, rel=3e-4)
+    for kibi in (4, 256, 640):
+        read, written = (technology.energy(f"sram_{way}", kibi * 1024, 64) for way in ("read", "write"))
+        assert written / read == pytest.approx(4.43 / 5.67, rel=3e-4)
+
+
+def test_low_precision_products_share_the_energy_of_a_pe() -> None:
+    technology = load_technology("22nm")
+    for kind, products in (("mac_int8", 4), ("mac_int4", 16), ("mac_int2", 64)):
+        assert technology.energy(kind) * products == technology.energy("mac_fx16") == 645.98 / 512
+        assert technology.area(kind) is None
