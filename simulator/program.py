@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,3 +122,20 @@ class Program:
     def tiles(self) -> int:
         """Number of tiles."""
         return len(self.stages[0].cycles)
+
+
+def dram_actions(reads: tuple[Stream, ...], writes: tuple[Stream, ...], pj_per_bit: float) -> Iterator[Action]:
+    """Count the bits that cross the DRAM channel, stream by stream."""
+    for name, streams in (("read", reads), ("write", writes)):
+        for moved in streams:
+            yield Action("dram", f"{name} {moved.name}", "dram_bit", moved.size * 8, own_pj=pj_per_bit)
+
+
+def unit_of(states: Mapping[str, Counts], instances: int, cycles: Counts) -> Unit:
+    """Collect a unit's unit-cycles (tiles,) by state; the rest is imbalance, or idle where it is never used."""
+    collected = np.zeros((len(cycles), len(STATES)), np.int64)
+    for name, count in states.items():
+        collected[:, STATES.index(name)] = count
+    rest = "imbalance" if collected.any() else "idle"
+    collected[:, STATES.index(rest)] += instances * cycles - collected.sum(axis=1)
+    return Unit(instances, collected)

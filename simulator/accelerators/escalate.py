@@ -26,7 +26,7 @@ from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.hardware.mac_row import MacRow
 from simulator.hardware.pe_array import RECORD, PEArray, channels_at_once
-from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit
+from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit, dram_actions, unit_of
 from simulator.trace import Operator
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "tile"]
@@ -247,7 +247,7 @@ def _program(match: Match, tiles: Tiles, chip: Chip) -> Program:
         actions=(
             *_array_actions(match, tiles, chip, record),
             *_buffer_actions(moved, chip),
-            *_dram_actions(tuple(reads), writes, chip),
+            *dram_actions(tuple(reads), writes, chip.dram.energy_pj_per_bit),
         ),
         macs=_macs(match, chip, record),
         peak=_peak(work, chip),
@@ -297,17 +297,14 @@ def _side_by_side(match: Match, tiles: Tiles, streams: int) -> Counts:
 
 def _unit(record: Counts, prefix: str, instances: int, cycles: Counts, latency: Counts) -> Unit:
     """Collect a unit's states; instances without work wait for their siblings; a unit without any is idle."""
-    states = np.zeros((len(cycles), len(STATES)), np.int64)
-    for column, name in enumerate(RECORD):
-        unit, _, state = name.partition("_")
-        if unit == prefix:
-            states[:, STATES.index(state)] = record[:, column]
-    used = states.any()
-    if used:
-        states[:, STATES.index("fill_drain")] += instances * latency
-    rest = instances * cycles - states.sum(axis=1)
-    states[:, STATES.index("imbalance" if used else "idle")] += rest
-    return Unit(instances, states)
+    states = {
+        state: record[:, column]
+        for column, (unit, _, state) in enumerate(name.partition("_") for name in RECORD)
+        if unit == prefix
+    }
+    if any(count.any() for count in states.values()):
+        states["fill_drain"] = states.get("fill_drain", 0) + instances * latency
+    return unit_of(states, instances, cycles)
 
 
 def _results(match: Match, record: Counts, chip: Chip) -> Counts:
@@ -409,10 +406,3 @@ def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:
         bank = {"size": buffer.size // buffer.banks, "width": buffer.width_bits}
         yield Action(name, "write", "sram_write", -(-into * 8 // buffer.width_bits), **bank)
         yield Action(name, "read", "sram_read", -(-out * 8 // buffer.width_bits), **bank)
-
-
-def _dram_actions(reads: tuple[Stream, ...], writes: tuple[Stream, ...], chip: Chip) -> Iterator[Action]:
-    per_bit = chip.dram.energy_pj_per_bit
-    for name, streams in (("read", reads), ("write", writes)):
-        for moved in streams:
-            yield Action("dram", f"{name} {moved.name}", "dram_bit", moved.size * 8, own_pj=per_bit)

@@ -353,8 +353,11 @@ class Homes:
     key_span: int = 1
 
 
+ONE_LANE = Homes()
+
+
 def schedule(
-    kept: NDArray[np.uint64], scheduler: TokenScheduler, with_issues: bool = False, homes: Homes = Homes()
+    kept: NDArray[np.uint64], scheduler: TokenScheduler, with_issues: bool = False, homes: Homes = ONE_LANE
 ) -> Schedule:
     """Schedule the kept connections of one head.
 

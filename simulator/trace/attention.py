@@ -24,7 +24,7 @@ from simulator.trace.connections import (
     select_rows,
     unpack_rows,
 )
-from simulator.trace.detection import checked_shift, estimate, limits, project
+from simulator.trace.detection import checked_shift, estimate, limits, project, require_range, require_ternary
 from simulator.trace.operator import Operator, register
 from simulator.trace.reference import matmul
 from simulator.trace.tensor import MaskTensor, Tensor, ValueTensor
@@ -271,6 +271,21 @@ class Attention(Operator):
     def kept_mask(self, image: int, head: int) -> NDArray[np.bool_]:
         """Return the connections kept as (L, S) booleans; raises as `kept`."""
         return unpack_rows(self.kept(image, head), self.key_count)
+
+    def require_detector(self) -> None:
+        """Refuse a projection that is not ternary and weights that do not fit the precision.
+
+        Raises:
+            InputError: so it is.
+
+        """
+        try:
+            require_ternary(_values(self.projection))
+            for role in ("detector_query", "detector_key"):
+                for weight in _values(getattr(self, role)):
+                    require_range(weight, self.precision, role)
+        except InputError as error:
+            raise self._error(str(error)) from None
 
     def estimates(self, image: int, head: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return what the detector makes of tokens: estimated queries (L, k) and keys (S, k).

@@ -63,21 +63,31 @@ def checked_shift(shift: Any, what: str) -> int:
     return number
 
 
-def project(tokens: Integers, projection: Integers, precision: int, shift: int) -> NDArray[np.int64]:
-    """Return tokens (L, C) times the ternary projection (C, k), brought to `precision` bits: (L, k)."""
+def require_ternary(projection: Integers) -> None:
+    """Refuse a projection of other numbers than −1, 0 and 1."""
     if projection.size and not -1 <= projection.min() <= projection.max() <= 1:
         raise InputError(f"projection holds integers from {projection.min()} to {projection.max()}, expected −1, 0, 1")
-    return quantise_shift(matmul(tokens, projection), shift, precision)
 
 
-def estimate(projected: Integers, weight: Integers, precision: int, shift: int, what: str) -> NDArray[np.int64]:
-    """Return projected tokens (L, k) times the weight (k, k) of a head, brought to `precision` bits: (L, k)."""
+def require_range(weight: Integers, precision: int, what: str) -> None:
+    """Refuse weights that do not fit `precision` bits."""
     low, high = limits(precision)
     if not low <= weight.min() <= weight.max() <= high:
         raise InputError(
             f"{what} holds integers from {weight.min()} to {weight.max()}, "
             f"expected the range of {precision} bits, {low} … {high}"
         )
+
+
+def project(tokens: Integers, projection: Integers, precision: int, shift: int) -> NDArray[np.int64]:
+    """Return tokens (L, C) times the ternary projection (C, k), brought to `precision` bits: (L, k)."""
+    require_ternary(projection)
+    return quantise_shift(matmul(tokens, projection), shift, precision)
+
+
+def estimate(projected: Integers, weight: Integers, precision: int, shift: int, what: str) -> NDArray[np.int64]:
+    """Return projected tokens (L, k) times the weight (k, k) of a head, brought to `precision` bits: (L, k)."""
+    require_range(weight, precision, what)
     return quantise_shift(matmul(projected, weight), shift, precision)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from simulator.hardware.bits import pack
-from simulator.hardware.token_scheduler import ORDERS, Homes, Schedule, TokenScheduler, schedule
+from simulator.hardware.token_scheduler import ONE_LANE, ORDERS, Homes, Schedule, TokenScheduler, schedule
 from tests.real import DATA, needs_data
 from tests.reference import token_scheduler as twin
 
@@ -27,7 +27,7 @@ def mask_of(wants: list[set[int]], keys: int) -> Masks:
     return np.array([[key in wanted for key in range(keys)] for wanted in wants])
 
 
-def scheduled(mask: Masks, tokens: int, order: Any, homes: Homes = Homes()) -> Schedule:
+def scheduled(mask: Masks, tokens: int, order: Any, homes: Homes = ONE_LANE) -> Schedule:
     return schedule(pack(mask), TokenScheduler(tokens=tokens, order=order), with_issues=True, homes=homes)
 
 
@@ -42,7 +42,7 @@ def lane_of(token: int, span: int, lanes: int) -> int:
     return [lane for _ in range(token // span // lanes + 1) for lane in range(lanes)][token // span]
 
 
-def expected(mask: Masks, tokens: int, order: str, homes: Homes = Homes(), **changed: Any) -> Schedule:
+def expected(mask: Masks, tokens: int, order: str, homes: Homes = ONE_LANE, **changed: Any) -> Schedule:
     """What the twin makes of a head, written as the kernel writes it."""
     groups = wants_of(mask, tokens)
     made = [getattr(twin, order)(wants, **changed) for wants in groups]
