@@ -1,0 +1,270 @@
+"""The token-parallel dataflow of transformers: lanes hold tokens; groups of queries detect, omit and attend.
+
+``match`` walks the real data once and keeps what does not depend on rates: for attention, of each group of queries, the
+rounds, loads and pairs of the keys that it keeps; for dense layers, the cycles of each lane in each block of outputs.
+Rows of PEs, memories and links are timed later.
+
+Source: Qu et al., "DOTA: Detect and Omit Weak Attentions for Scalable Transformer Acceleration", ASPLOS 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.errors import InputError, LawViolation
+from simulator.hardware.connection_filter import keep_above, keep_largest, rescaled_product
+from simulator.hardware.lanes import Chips, Lanes
+from simulator.hardware.mfu import FRACTION, attend, tolerance
+from simulator.hardware.rmmu import RMMU, multiply_dense
+from simulator.hardware.token_scheduler import RECORD, Homes, TokenScheduler, schedule
+from simulator.program import Counts
+from simulator.trace import Attended, Attention, Linear, Operator, Rowwise, ValueTensor
+from simulator.trace.connections import allowed_keys, count_kept, kept_per_row
+from simulator.trace.detection import limits
+
+OPERAND_BITS = 16
+"""Of everything that the chip multiplies, but in detection."""
+
+Retention = Literal["trace", "full"] | float
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What matching depends on, beside the operator: equal geometries share a match."""
+
+    chips: Chips
+    lanes: Lanes
+    rmmu: RMMU
+    scheduler: TokenScheduler
+    retention: Retention
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMatch:
+    """What an attention operator keeps, group by group."""
+
+    operator: Attention
+    records: Counts
+    """(N, H, groups, len(RECORD)), see ``token_scheduler.RECORD``."""
+    output: Attended | None
+    """What the chip's own loops computed, where it was asked for."""
+
+    def of(self, field: str) -> Counts:
+        """Return one of the records, (N · H, groups)."""
+        counts: Counts = self.records[..., RECORD.index(field)]
+        return counts.reshape(-1, self.records.shape[2])
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMatch:
+    """A dense layer."""
+
+    operator: Linear
+    output: Counts | None
+    """The exact integers, shape of the operator's output, where they were asked for."""
+    working: int | None
+    """Cycles that the rows of all lanes work, counted where the integers are computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowwiseMatch:
+    """What happens between products."""
+
+    operator: Rowwise
+    output: None = None
+
+
+Match = AttentionMatch | LinearMatch | RowwiseMatch
+
+
+def variant(operator: Operator, retention: Retention) -> Operator:
+    """Return the operator with as many connections omitted as the configuration says.
+
+    Raises:
+        InputError: a part is to be kept of what the trace gives as a mask.
+
+    """
+    if not isinstance(operator, Attention) or retention == "trace":
+        return operator
+    if retention == "full":
+        detector = dict.fromkeys(("mask", "tokens", "projection", "detector_query", "detector_key", "memory"))
+        return replace(operator, **detector, rule="none", retention=None, keys_per_row=None, threshold=None)
+    if operator.mask is not None:
+        raise InputError(
+            f"operator '{operator.name}': attention.retention is {retention}, but the trace gives a mask; "
+            "expected 'trace' or 'full'"
+        )
+    return replace(operator, rule="top_k", retention=retention, keys_per_row=None, threshold=None)
+
+
+def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
+    """Walk an operator's data once: see ``Match``; with ``check``, compute its values in the loops that count.
+
+    Raises:
+        InputError: what only the data show, see ``simulator.trace.Attention.kept``.
+
+    """
+    changed = variant(operator, geometry.retention)
+    if isinstance(changed, Attention):
+        return _match_attention(changed, geometry, check)
+    if isinstance(changed, Linear):
+        return LinearMatch(changed, *(_multiplied(changed, geometry) if check else (None, None)))
+    assert isinstance(changed, Rowwise)
+    return RowwiseMatch(changed)
+
+
+def homes(operator: Attention, geometry: Geometry) -> Homes:
+    """Return where queries and keys live."""
+    lanes, group = geometry.lanes, geometry.scheduler.tokens
+    return Homes(lanes.count, lanes.span(operator.query_count, group), lanes.span(operator.key_count, group))
+
+
+def _match_attention(operator: Attention, geometry: Geometry, check: bool) -> AttentionMatch:
+    groups = geometry.scheduler.groups(operator.query_count)
+    records = np.zeros((operator.images, operator.heads, groups, len(RECORD)), np.int64)
+    live = homes(operator, geometry)
+    detector = Detector(operator) if operator.rule != "none" and operator.is_detected else None
+    kept, values, allowed_error = [], [], []
+    for image, head in np.ndindex(operator.images, operator.heads):
+        words = operator.kept(image, head) if detector is None else detector.keep(image, head)
+        made = schedule(words, geometry.scheduler, check, live)
+        records[image, head] = np.stack([getattr(made, field) for field in RECORD], axis=1)
+        if made.pairs.sum() != count_kept(words).sum():
+            raise LawViolation(f"{operator.name}: {made.pairs.sum()} pairs issued, not as many as are kept")
+        if made.issues is not None:
+            output, error = _attended(operator, image, head, words, made.issues)
+            kept.append(words)
+            values.append(output)
+            allowed_error.append(error)
+    if not check:
+        return AttentionMatch(operator, records, None)
+    shape = (operator.images, operator.heads)
+    stacked = [np.stack(rows).reshape(*shape, *rows[0].shape) for rows in (kept, values, allowed_error)]
+    return AttentionMatch(operator, records, Attended(*stacked))
+
+
+class Detector:
+    """The chip's own arithmetic of a detector: the connections that it keeps of each head."""
+
+    def __init__(self, operator: Attention):
+        self.operator = operator
+        self.range = limits(operator.precision)
+        self.allowed = allowed_keys(operator.query_count, operator.key_count, operator.causal)
+        self.image: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def keep(self, image: int, head: int) -> NDArray[np.uint64]:
+        """Return the connections kept, packed (L, W).
+
+        Raises:
+            InputError: as ``simulator.trace.Attention.estimates``.
+
+        """
+        operator = self.operator
+        if self.image is None or self.image[0] != image:
+            operator.require_detector()
+            own = self._project(operator.tokens, image)
+            self.image = image, own, own if operator.memory is None else self._project(operator.memory, image)
+        shift_query, shift_key = (shifts[head] for shifts in (operator.query_shift, operator.key_shift))
+        queries = rescaled_product(self.image[1], _ints(operator.detector_query)[head], shift_query, *self.range)
+        keys = rescaled_product(self.image[2], _ints(operator.detector_key)[head], shift_key, *self.range)
+        words = np.zeros((len(queries), -(-len(keys) // 64)), np.uint64)
+        columns = np.ascontiguousarray(keys.T)
+        if operator.rule == "threshold":
+            keep_above(queries, columns, self.allowed, operator.threshold[head], words)
+        else:
+            counts = kept_per_row(self.allowed, operator.retention, operator.keys_per_row)
+            keep_largest(queries, columns, self.allowed, counts, words)
+        return words
+
+    def _project(self, tokens: Any, image: int) -> NDArray[np.int64]:
+        shift = self.operator.projection_shift
+        projected: NDArray[np.int64] = rescaled_product(
+            _ints(tokens)[image], _ints(self.operator.projection), shift, *self.range
+        )
+        return projected
+
+
+def _ints(tensor: Any) -> NDArray[np.integer[Any]]:
+    assert isinstance(tensor, ValueTensor)
+    return np.ascontiguousarray(tensor.values())
+
+
+def _attended(
+    operator: Attention, image: int, head: int, words: NDArray[np.uint64], issues: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Attend along the issues: the real values (L, E), and by how much each row may be off (L,)."""
+    group = operator.group_of(head)
+    queries, keys, values = (
+        _ints(tensor)[image, place]
+        for tensor, place in ((operator.query, head), (operator.key, group), (operator.value, group))
+    )
+    scales = [_scale(tensor, image) for tensor in (operator.query, operator.key, operator.value)]
+    step = operator.scale * scales[0] * scales[1]
+    output = np.zeros((operator.query_count, operator.value_size), np.int64)
+    attend(issues, queries, keys, values, np.float32(step), output)
+    highest = (
+        step
+        * np.linalg.norm(queries.astype(np.float64), axis=1)
+        * np.linalg.norm(keys.astype(np.float64), axis=1).max()
+    )  # |q·k| ≤ |q| |k|
+    largest = float(np.abs(values.astype(np.float64)).max()) * scales[2]
+    return output * (2.0**-FRACTION * scales[2]), tolerance(count_kept(words), highest, largest)
+
+
+def _scale(tensor: Any, image: int) -> float:
+    scale: float = tensor.scale[image] if isinstance(tensor.scale, tuple) else tensor.scale
+    return scale
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What a chip does of a dense layer."""
+
+    bounds: NDArray[np.int64]
+    """(lanes + 1,): where the tokens of each lane begin."""
+    outputs: range
+
+
+def shares(operator: Linear, geometry: Geometry) -> list[Share]:
+    """Share a dense layer out: tokens to chips and lanes, or outputs to chips and all tokens to the lanes of each."""
+    chips, outputs = geometry.chips, operator.weight.shape[0]
+    if chips.split == "batch":
+        return [Share(bounds, range(outputs)) for bounds in deal(operator.input.shape, geometry)]
+    bounds = _evenly(operator.input.size // operator.input.shape[-1], geometry.lanes.count)
+    cuts = _evenly(outputs, chips.count).tolist()
+    return [Share(bounds, range(first, last)) for first, last in pairwise(cuts)]
+
+
+def deal(shape: tuple[int, ...], geometry: Geometry) -> list[NDArray[np.int64]]:
+    """Deal tokens, all axes but the last, out to the lanes of each chip: where those of each lane begin, (lanes + 1,).
+
+    Sequences, along the first of three or more axes, are whole on a chip where chips split the batch.
+    """
+    tokens, chips = math.prod(shape[:-1]), geometry.chips
+    sequences = shape[0] if len(shape) > 2 and chips.split == "batch" else 1 if chips.split == "batch" else tokens
+    cuts = (_evenly(sequences, chips.count) * (tokens // sequences)).tolist()
+    return [first + _evenly(last - first, geometry.lanes.count) for first, last in pairwise(cuts)]
+
+
+def _evenly(total: int, shares: int) -> NDArray[np.int64]:
+    """Return where each of so many even shares begins, and where the last one ends."""
+    return np.arange(shares + 1) * total // shares
+
+
+def _multiplied(operator: Linear, geometry: Geometry) -> tuple[Counts, int]:
+    """Multiply with the lanes' own loops; return the integers, and the cycles that their rows work in all."""
+    tokens, weights = _ints(operator.input).reshape(-1, operator.input.shape[-1]), _ints(operator.weight)
+    output, working = np.zeros((len(tokens), len(weights)), np.int64), 0
+    for share in shares(operator, geometry):
+        own = slice(share.outputs.start, share.outputs.stop)
+        sums, cycles = multiply_dense(tokens, weights[own], share.bounds.tolist(), geometry.rmmu)
+        rows = slice(share.bounds[0], share.bounds[-1])
+        output[rows, own] += sums[rows]
+        working += int(cycles.sum())
+    return output.reshape(operator.output_shape), working
