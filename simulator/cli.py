@@ -15,6 +15,7 @@ from simulator import __version__
 from simulator.errors import InputError, LawViolation
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from simulator.trace import Operator
@@ -165,6 +166,76 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
         click.echo(json.dumps({"technology": table.name, "energy_pj": total, "energy_by_component_pj": energy}))
     else:
         print_energy(energy, table.name, _console())
+
+
+@main.command()
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, which ends in .svg or .png.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> None:
+    """Show what each family of operators takes of a finished RUN (its folder), or of several, side by side.
+
+    Operators whose dotted names differ in numbers only are a family. Ratios are to the first run.
+    """
+    from simulator.results.shares import read_runs, shares, shares_document
+
+    _require_figure(figure, *folders)
+    runs = shares(read_runs(folders))
+    if figure is not None:
+        from simulator.results.shares_figure import shares_figure
+
+        _save_figure(shares_figure(runs), figure)
+    if as_json:
+        click.echo(json.dumps(shares_document(runs), indent=2))
+    else:
+        from simulator.results.comparison import print_shares
+
+        print_shares(runs, _console())
+
+
+@main.command()
+@click.argument("trace")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, which ends in .svg or .png.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def kept(trace: str, figure: Path | None, as_json: bool) -> None:
+    """Show the connections that each head of the attention operators of TRACE keeps; the figure also maps them."""
+    from simulator.results.kept import kept_connections, kept_document
+    from simulator.trace import load_trace
+
+    _require_figure(figure)
+    work = load_trace(trace)
+    image = None if figure is None else 0
+    try:
+        operators = kept_connections(work, image)
+    except InputError as error:
+        raise InputError(f"{trace}: {error}") from None
+    if figure is not None and image is not None:
+        from simulator.results.kept_figure import kept_figure
+
+        _save_figure(kept_figure(work.name, operators, image), figure)
+    if as_json:
+        click.echo(json.dumps(kept_document(work, operators), indent=2))
+    else:
+        from simulator.results.comparison import print_kept
+
+        print_kept(work.name, operators, _console())
+
+
+def _require_figure(path: Path | None, *folders: Path) -> None:
+    if path is not None:
+        from simulator.results.drawing import require_figure
+        from simulator.results.folder import require_file
+
+        require_file(path, *folders)
+        require_figure(path)
+
+
+def _save_figure(figure: Figure, path: Path) -> None:
+    from simulator.results.drawing import save_figure
+    from simulator.results.folder import writing
+
+    with writing(path) as partial:
+        save_figure(figure, partial, path.suffix)
 
 
 def _name(operator: Operator | None) -> str | None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from simulator.trace import Conv2d, Linear, MaskTensor, MatMul, Operator, Tensor, Trace, ValueTensor
+from simulator.trace import (
+    Attention,
+    Conv2d,
+    Linear,
+    MaskTensor,
+    MatMul,
+    Operator,
+    Rowwise,
+    Tensor,
+    Trace,
+    ValueTensor,
+)
+from simulator.trace.rowwise import OPERATIONS
 
 
 def values(rng: np.random.Generator, shape: tuple[int, ...], density: float, bits: int = 8) -> ValueTensor:
@@ -74,9 +86,70 @@ def matmuls(draw: st.DrawFn) -> MatMul:
     return MatMul("matmul", values(rng, (m, k), 0.5), values(rng, (k, n), 0.5))
 
 
+@st.composite
+def attentions(draw: st.DrawFn) -> Attention:
+    """Draw attention: connections by a detector (often with ties), a mask, a draw or all; any heads, causal or not."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    images, groups, per_group = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    queries, causal, crossed = draw(st.integers(1, 40)), draw(st.booleans()), draw(st.booleans())
+    keys = queries + draw(st.integers(0, 100)) if crossed else queries
+    width, size = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    heads, bits = groups * per_group, draw(st.sampled_from((8, 16)))
+
+    def drawn(*shape: int) -> ValueTensor:
+        top = draw(st.sampled_from((1, 100, 2 ** (bits - 1) - 1)))
+        return ValueTensor(rng.integers(-top, top + 1, shape), float(rng.choice((0.001, 1 / top))), bits=bits)
+
+    data = {
+        "query": drawn(images, heads, queries, width),
+        "key": drawn(images, groups, keys, width),
+        "value": drawn(images, groups, keys, size),
+        "causal": causal,
+    }
+    kind = draw(st.sampled_from(("full", "mask", "drawn", "top_k", "threshold")))
+    if kind == "mask":
+        mask = rng.random((images, heads, queries, keys)) < rng.random()
+        mask &= np.tri(queries, keys, keys - queries if causal else keys, dtype=bool)
+        mask[..., 0] |= ~mask.any(axis=-1)
+        return Attention("attention", **data, mask=MaskTensor.of(mask))
+    if kind == "full":
+        return Attention("attention", **data)
+    balance = draw(
+        st.sampled_from(({"retention": 0.1}, {"retention": 1.0}, {"keys_per_row": int(rng.integers(keys)) + 1}))
+    )
+    if kind == "drawn":
+        return Attention("attention", **data, rule="top_k", seed=int(rng.integers(1000)), **balance)
+    precision, features = draw(st.sampled_from((2, 4, 8))), draw(st.integers(1, 30))
+    rank, low = draw(st.integers(1, features)), -(2 ** (precision - 1))
+    detector = {
+        "tokens": values(rng, (images, queries, features), 0.9),
+        "memory": values(rng, (images, keys, features), 0.9) if crossed else None,
+        "projection": ValueTensor(rng.integers(-1, 2, (features, rank)), bits=2),
+        "detector_query": ValueTensor(rng.integers(low, -low, (heads, rank, rank)), bits=precision),
+        "detector_key": ValueTensor(rng.integers(low, -low, (heads, rank, rank)), bits=precision),
+        "precision": precision,
+        "projection_shift": draw(st.integers(0, 8)),
+        "query_shift": draw(st.integers(0, 6)),
+        "key_shift": draw(st.integers(0, 6)),
+    }
+    if kind == "threshold":
+        return Attention("attention", **data, **detector, rule="threshold", threshold=draw(st.integers(-20, 60)))
+    return Attention("attention", **data, **detector, rule="top_k", **balance)
+
+
+@st.composite
+def rowwises(draw: st.DrawFn) -> Rowwise:
+    """Draw what happens between products."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(list(OPERATIONS)))
+    shape = tuple(draw(st.lists(st.integers(1, 12), min_size=1, max_size=3)))
+    other = values(rng, shape, 0.5) if kind in ("add", "multiply") else None
+    return Rowwise("rowwise", values(rng, shape, 0.5), other=other, kind=kind)
+
+
 def operators() -> st.SearchStrategy[Operator]:
     """Draw any operator."""
-    return st.one_of(convolutions(), convolutions(), linears(), matmuls())
+    return st.one_of(convolutions(), convolutions(), linears(), matmuls(), attentions(), rowwises())
 
 
 def masked(operator: Operator) -> Operator:
@@ -85,7 +158,9 @@ def masked(operator: Operator) -> Operator:
     def mask(tensor: Tensor) -> MaskTensor:
         return MaskTensor.of(tensor.mask(), bits=tensor.bits)
 
-    tensors = {role: mask(tensor) for role, tensor in operator.tensors.items()}
+    chooses = ("mask", "tokens", "memory", "projection", "detector_query", "detector_key")
+    deciding = chooses if isinstance(operator, Attention) else ()  # what is kept depends on their values
+    tensors = {role: tensor if role in deciding else mask(tensor) for role, tensor in operator.tensors.items()}
     return type(operator)(operator.name, **tensors, **operator.attributes)
 
 

@@ -35,14 +35,30 @@ Retention = Literal["trace", "full"] | float
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """What matching depends on, beside the operator: equal geometries share a match."""
+class AttentionGeometry:
+    """What matching attention depends on, beside the operator: equal geometries share a match."""
+
+    lanes: Lanes
+    scheduler: TokenScheduler
+    retention: Retention
+
+    def homes(self, operator: Attention) -> Homes:
+        """Return where queries and keys live."""
+        group = self.scheduler.tokens
+        spans = (self.lanes.span(tokens, group) for tokens in (operator.query_count, operator.key_count))
+        return Homes(self.lanes.count, *spans)
+
+
+@dataclass(frozen=True)
+class DenseGeometry:
+    """What matching all else depends on."""
 
     chips: Chips
     lanes: Lanes
     rmmu: RMMU
-    scheduler: TokenScheduler
-    retention: Retention
+
+
+Geometry = AttentionGeometry | DenseGeometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +99,19 @@ class RowwiseMatch:
 Match = AttentionMatch | LinearMatch | RowwiseMatch
 
 
-def variant(operator: Operator, retention: Retention) -> Operator:
+def variant(operator: Attention, retention: Retention) -> Attention:
     """Return the operator with as many connections omitted as the configuration says.
 
     Raises:
         InputError: a part is to be kept of what the trace gives as a mask.
 
     """
-    if not isinstance(operator, Attention) or retention == "trace":
+    if retention == "trace":
         return operator
     if retention == "full":
-        detector = dict.fromkeys(("mask", "tokens", "projection", "detector_query", "detector_key", "memory"))
-        return replace(operator, **detector, rule="none", retention=None, keys_per_row=None, threshold=None)
+        roles = ("mask", "tokens", "projection", "detector_query", "detector_key", "memory")
+        without: dict[str, Any] = dict.fromkeys(roles)
+        return replace(operator, **without, rule="none", retention=None, keys_per_row=None, threshold=None)
     if operator.mask is not None:
         raise InputError(
             f"operator '{operator.name}': attention.retention is {retention}, but the trace gives a mask; "
@@ -110,43 +127,37 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
         InputError: what only the data show, see ``simulator.trace.Attention.kept``.
 
     """
-    changed = variant(operator, geometry.retention)
-    if isinstance(changed, Attention):
-        return _match_attention(changed, geometry, check)
-    if isinstance(changed, Linear):
-        return LinearMatch(changed, *(_multiplied(changed, geometry) if check else (None, None)))
-    assert isinstance(changed, Rowwise)
-    return RowwiseMatch(changed)
+    if isinstance(operator, Attention):
+        assert isinstance(geometry, AttentionGeometry)
+        return _match_attention(variant(operator, geometry.retention), geometry, check)
+    if isinstance(operator, Linear):
+        assert isinstance(geometry, DenseGeometry)
+        return LinearMatch(operator, *(_multiplied(operator, geometry) if check else (None, None)))
+    assert isinstance(operator, Rowwise)
+    return RowwiseMatch(operator)
 
 
-def homes(operator: Attention, geometry: Geometry) -> Homes:
-    """Return where queries and keys live."""
-    lanes, group = geometry.lanes, geometry.scheduler.tokens
-    return Homes(lanes.count, lanes.span(operator.query_count, group), lanes.span(operator.key_count, group))
-
-
-def _match_attention(operator: Attention, geometry: Geometry, check: bool) -> AttentionMatch:
+def _match_attention(operator: Attention, geometry: AttentionGeometry, check: bool) -> AttentionMatch:
+    rows = (operator.images, operator.heads, operator.query_count)
     groups = geometry.scheduler.groups(operator.query_count)
-    records = np.zeros((operator.images, operator.heads, groups, len(RECORD)), np.int64)
-    live = homes(operator, geometry)
+    records = np.zeros((*rows[:2], groups, len(RECORD)), np.int64)
+    output = None
+    if check:
+        kept = np.zeros((*rows, -(-operator.key_count // 64)), np.uint64)
+        output = Attended(kept, np.zeros((*rows, operator.value_size)), np.zeros(rows))
     detector = Detector(operator) if operator.rule != "none" and operator.is_detected else None
-    kept, values, allowed_error = [], [], []
-    for image, head in np.ndindex(operator.images, operator.heads):
+    for image, head in np.ndindex(rows[:2]):
         words = operator.kept(image, head) if detector is None else detector.keep(image, head)
-        made = schedule(words, geometry.scheduler, check, live)
-        records[image, head] = np.stack([getattr(made, field) for field in RECORD], axis=1)
+        made = schedule(words, geometry.scheduler, check, geometry.homes(operator))
         if made.pairs.sum() != count_kept(words).sum():
-            raise LawViolation(f"{operator.name}: {made.pairs.sum()} pairs issued, not as many as are kept")
-        if made.issues is not None:
-            output, error = _attended(operator, image, head, words, made.issues)
-            kept.append(words)
-            values.append(output)
-            allowed_error.append(error)
-    if not check:
-        return AttentionMatch(operator, records, None)
-    shape = (operator.images, operator.heads)
-    stacked = [np.stack(rows).reshape(*shape, *rows[0].shape) for rows in (kept, values, allowed_error)]
-    return AttentionMatch(operator, records, Attended(*stacked))
+            raise LawViolation(f"{operator.name}: {made.pairs.sum()} pairs are issued, {count_kept(words).sum()} kept")
+        records[image, head] = np.stack([getattr(made, field) for field in RECORD], axis=1)
+        if output is not None and made.issues is not None:
+            output.kept[image, head] = words
+            output.values[image, head], output.tolerance[image, head] = _attend(
+                operator, image, head, words, made.issues
+            )
+    return AttentionMatch(operator, records, output)
 
 
 class Detector:
@@ -170,13 +181,13 @@ class Detector:
             operator.require_detector()
             own = self._project(operator.tokens, image)
             self.image = image, own, own if operator.memory is None else self._project(operator.memory, image)
-        shift_query, shift_key = (shifts[head] for shifts in (operator.query_shift, operator.key_shift))
+        shift_query, shift_key = (_of(shifts, head) for shifts in (operator.query_shift, operator.key_shift))
         queries = rescaled_product(self.image[1], _ints(operator.detector_query)[head], shift_query, *self.range)
         keys = rescaled_product(self.image[2], _ints(operator.detector_key)[head], shift_key, *self.range)
         words = np.zeros((len(queries), -(-len(keys) // 64)), np.uint64)
         columns = np.ascontiguousarray(keys.T)
         if operator.rule == "threshold":
-            keep_above(queries, columns, self.allowed, operator.threshold[head], words)
+            keep_above(queries, columns, self.allowed, _of(operator.threshold, head), words)
         else:
             counts = kept_per_row(self.allowed, operator.retention, operator.keys_per_row)
             keep_largest(queries, columns, self.allowed, counts, words)
@@ -190,12 +201,17 @@ class Detector:
         return projected
 
 
+def _of(numbers: Any, head: int) -> int:
+    number: int = numbers[head]
+    return number
+
+
 def _ints(tensor: Any) -> NDArray[np.integer[Any]]:
     assert isinstance(tensor, ValueTensor)
     return np.ascontiguousarray(tensor.values())
 
 
-def _attended(
+def _attend(
     operator: Attention, image: int, head: int, words: NDArray[np.uint64], issues: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Attend along the issues: the real values (L, E), and by how much each row may be off (L,)."""
@@ -208,13 +224,11 @@ def _attended(
     step = operator.scale * scales[0] * scales[1]
     output = np.zeros((operator.query_count, operator.value_size), np.int64)
     attend(issues, queries, keys, values, np.float32(step), output)
-    highest = (
-        step
-        * np.linalg.norm(queries.astype(np.float64), axis=1)
-        * np.linalg.norm(keys.astype(np.float64), axis=1).max()
-    )  # |q·k| ≤ |q| |k|
+    lengths = [np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1)) for rows in (queries, keys)]
+    highest = step * lengths[0] * lengths[1].max()  # |q·k| ≤ |q| |k|
     largest = float(np.abs(values.astype(np.float64)).max()) * scales[2]
-    return output * (2.0**-FRACTION * scales[2]), tolerance(count_kept(words), highest, largest)
+    real: NDArray[np.float64] = output * (2.0**-FRACTION * scales[2])
+    return real, tolerance(count_kept(words), highest, largest)
 
 
 def _scale(tensor: Any, image: int) -> float:
@@ -231,7 +245,7 @@ class Share:
     outputs: range
 
 
-def shares(operator: Linear, geometry: Geometry) -> list[Share]:
+def shares(operator: Linear, geometry: DenseGeometry) -> list[Share]:
     """Share a dense layer out: tokens to chips and lanes, or outputs to chips and all tokens to the lanes of each."""
     chips, outputs = geometry.chips, operator.weight.shape[0]
     if chips.split == "batch":
@@ -241,7 +255,7 @@ def shares(operator: Linear, geometry: Geometry) -> list[Share]:
     return [Share(bounds, range(first, last)) for first, last in pairwise(cuts)]
 
 
-def deal(shape: tuple[int, ...], geometry: Geometry) -> list[NDArray[np.int64]]:
+def deal(shape: tuple[int, ...], geometry: DenseGeometry) -> list[NDArray[np.int64]]:
     """Deal tokens, all axes but the last, out to the lanes of each chip: where those of each lane begin, (lanes + 1,).
 
     Sequences, along the first of three or more axes, are whole on a chip where chips split the batch.
@@ -257,7 +271,7 @@ def _evenly(total: int, shares: int) -> NDArray[np.int64]:
     return np.arange(shares + 1) * total // shares
 
 
-def _multiplied(operator: Linear, geometry: Geometry) -> tuple[Counts, int]:
+def _multiplied(operator: Linear, geometry: DenseGeometry) -> tuple[Counts, int]:
     """Multiply with the lanes' own loops; return the integers, and the cycles that their rows work in all."""
     tokens, weights = _ints(operator.input).reshape(-1, operator.input.shape[-1]), _ints(operator.weight)
     output, working = np.zeros((len(tokens), len(weights)), np.int64), 0

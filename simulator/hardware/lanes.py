@@ -18,8 +18,6 @@ class Lanes(Part):
     """Lanes of a chip."""
     deal: Literal["turns", "blocks"]
     """How tokens are dealt out: group after group in turn, or one block of consecutive tokens each."""
-    link_bytes: Annotated[int, Field(ge=1)]
-    """Bytes per cycle that a lane receives from others."""
 
     def span(self, tokens: int, group: int) -> int:
         """Return how many consecutive tokens go to a lane before the next one has its turn: whole groups."""
@@ -29,6 +27,13 @@ class Lanes(Part):
         """Return the lane of each token, (tokens,)."""
         lanes: NDArray[np.int64] = np.arange(tokens) // self.span(tokens, group) % self.count
         return lanes
+
+
+class Link(Part):
+    """Configuration of the links between the lanes of a chip."""
+
+    bytes_per_cycle: Annotated[int, Field(ge=1)]
+    """What a lane receives of the other lanes' keys and values."""
 
 
 class Chips(Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.results.drawing import save_figure, shortened
 from simulator.results.result import STALLS, Result
 
 if TYPE_CHECKING:
@@ -24,18 +25,11 @@ LABELS = {
     "imbalance": "imbalance (waits for a sibling)",
     "fill_drain": "fill and drain",
 }
-LONGEST_NAME = 32
 
 
 def draw_cycles(result: Result, path: Path) -> None:
     """Draw ``cycles_figure`` as SVG, the same bytes for the same run."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skipper"}):  # text stays text; no random identifiers
-        figure = cycles_figure(result)
-        FigureCanvasSVG(figure)
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    save_figure(cycles_figure(result), path, ".svg")
 
 
 def cycles_figure(result: Result) -> Figure:
@@ -46,7 +40,7 @@ def cycles_figure(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     operators = result.operators
-    names = [_shortened(operator.name) for operator in operators]
+    names = [shortened(operator.name) for operator in operators]
     rows = range(len(operators))
     # Margins in inches, not by trial layout, which draws everything twice.
     width, top, bottom = 10.5, 0.62, 0.95
@@ -107,8 +101,3 @@ def cycles_figure(result: Result) -> Figure:
         loc="lower center", bbox_to_anchor=(0.5, 0.04 / height),
     )  # fmt: skip
     return figure
-
-
-def _shortened(name: str) -> str:
-    """Keep the end of a long name, in which operators differ."""
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"

@@ -161,15 +161,16 @@ class _Replacing:
                 continue
 
 
-def require_file(path: Path, folder: Path) -> None:
-    """Refuse a path at which no file can be written, or inside the run folder (which is replaced as a whole).
+def require_file(path: Path, *folders: Path) -> None:
+    """Refuse a path at which no file can be written, or inside a run folder (which is replaced as a whole).
 
     Raises:
         InputError: the folder is missing or cannot be written to, or the path is a folder.
 
     """
-    if folder.resolve() in (path.resolve(), *path.resolve().parents):
-        raise InputError(f"{path}: expected a file outside the folder for the results, {folder}")
+    for folder in folders:
+        if folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError(f"{path}: expected a file outside the folder for the results, {folder}")
     if path.is_dir():
         raise InputError(f"{path}: expected the name of a file, found a folder")
     if not path.absolute().parent.exists():

@@ -1,0 +1,82 @@
+"""DOTA (Qu et al., ASPLOS 2022): weak attentions are detected, cheaply, and omitted.
+
+Lanes hold tokens (``simulator.dataflow.token_parallel``), and all operators of a transformer run on the same units.
+``chip`` is its configuration; ``attention``, ``dense`` and ``rowwise`` say how operators are cut into tiles that fit
+the lanes' SRAM, what each tile moves, what every unit does meanwhile, and what costs energy.
+"""
+
+from __future__ import annotations
+
+from simulator.accelerators.dota.attention import attention_program
+from simulator.accelerators.dota.chip import Chip
+from simulator.accelerators.dota.dense import dense_program
+from simulator.accelerators.dota.rowwise import rowwise_program
+from simulator.dataflow.token_parallel import (
+    OPERAND_BITS,
+    AttentionMatch,
+    Geometry,
+    LinearMatch,
+    Match,
+    match,
+    variant,
+)
+from simulator.errors import InputError
+from simulator.program import Instances, Program
+from simulator.trace import Attention, Linear, Operator, Rowwise
+
+__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "parts", "tile"]
+
+DEEPER = ()
+"""Parameters of which more never makes a run slower: all queues are double buffers."""
+WIDER = ("lanes.count",)
+"""Parameters of which twice as much never makes a run slower where the work divides evenly."""
+
+
+def parts(chip: Chip) -> tuple[Instances, ...]:
+    """Return what the chips are made of."""
+    lanes = chip.all_lanes
+    return (
+        Instances("rmmu", "mac_fx16", chip.pe_rows * chip.rmmu.width),
+        Instances("filter", "filter_cycle", lanes),
+        Instances("scheduler", "scheduler_cycle", lanes),
+        Instances("mfu", "mfu_cycle", lanes),
+        Instances("accumulator", "accumulate", chip.chips.count * chip.accumulator.per_cycle),
+        Instances("sram", "sram_leakage", -(-lanes * chip.sram.size // 1024), static=True),
+    )
+
+
+def geometry(operator: Operator, chip: Chip) -> Geometry:
+    """Return what matching ``operator`` depends on.
+
+    Raises:
+        InputError: the chip has no way to run the operator.
+
+    """
+    if not isinstance(operator, Attention | Linear | Rowwise):
+        raise InputError(
+            f"operator '{operator.name}' ({operator.type}): a transformer accelerator does not run it; "
+            "expected attention, linear or rowwise"
+        )
+    for role, tensor in operator.tensors.items():
+        if tensor.bits > OPERAND_BITS:
+            raise InputError(
+                f"operator '{operator.name}': {role} has {tensor.bits} bits, but PEs multiply at most {OPERAND_BITS}"
+            )
+    if isinstance(operator, Attention):
+        variant(operator, chip.attention.retention)
+        return chip.attention_geometry
+    return chip.dense_geometry
+
+
+def tile(operator: Operator, match: Match, chip: Chip) -> Program:
+    """Cut a match into tiles that fit the lanes' SRAM, and say what each tile moves and does.
+
+    Raises:
+        InputError: the smallest tile does not fit.
+
+    """
+    if isinstance(match, AttentionMatch):
+        return attention_program(match, chip)
+    if isinstance(match, LinearMatch):
+        return dense_program(match, chip)
+    return rowwise_program(match, chip)
