@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from simulator.cli import main
 from simulator.errors import InputError
-from simulator.trace import Conv2d, DensityTensor, MatMul, Trace, quantise, save_trace
+from simulator.trace import Attention, Conv2d, DensityTensor, MaskTensor, MatMul, Trace, quantise, save_trace
 from tests.trace.helpers import tampered
 
 TRACE = "small.safetensors"
@@ -413,6 +414,144 @@ def _(desk: Desk) -> tuple[str, ...]:
     return ("price", "bad", "--technology", "45nm")
 
 
+# --- what looks at finished runs and at traces -----------------------------------------------------------------
+
+
+def finished(desk: Desk) -> Path:
+    """Return the folder of a finished run on the desk."""
+    assert CliRunner().invoke(main, [*RUN, "--out", "done"]).exit_code == 0
+    return desk.folder / "done"
+
+
+def summary_changed(desk: Desk, **changes: Any) -> tuple[str, ...]:
+    path = finished(desk) / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return ("shares", "done")
+
+
+def operators_changed(desk: Desk, change: Callable[[Any], Any]) -> tuple[str, ...]:
+    path = finished(desk) / "operators.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)
+    return ("shares", "done")
+
+
+case("shares: no such folder", "absent", "expected the folder of a finished run", "there is none")(
+    lambda desk: ("shares", "absent")
+)
+case("shares: a file", TRACE, "expected the folder of a finished run", "found a file")(lambda desk: ("shares", TRACE))
+case("shares: another folder", "expected the folder of a finished run", "holds no summary.json")(
+    lambda desk: ("shares", ".")
+)
+case("shares: the second is no run", "absent", "expected the folder of a finished run")(
+    lambda desk: ("shares", finished(desk).name, "absent")
+)
+
+
+@case("shares: no table", "done", "expected the folder of a finished run", "holds no operators.parquet")
+def _(desk: Desk) -> tuple[str, ...]:
+    (finished(desk) / "operators.parquet").unlink()
+    return ("shares", "done")
+
+
+for broken in (b"", b"PAR1", b"PAR1" * 20, b"cycles,energy\n1,2\n"):
+
+    @case(f"shares: a table that is {broken!r:.14}", "operators.parquet", "cannot be read as a Parquet table")
+    def _(desk: Desk, broken: bytes = broken) -> tuple[str, ...]:
+        (finished(desk) / "operators.parquet").write_bytes(broken)
+        return ("shares", "done")
+
+
+@case("shares: a table cut short", "operators.parquet", "cannot be read as a Parquet table", "finished run")
+def _(desk: Desk) -> tuple[str, ...]:
+    table = finished(desk) / "operators.parquet"
+    table.write_bytes(table.read_bytes()[:-100])
+    return ("shares", "done")
+
+
+for broken in (b"", b'{"cycles": ', b"\xff\xfe", b"[" * 100_000):
+
+    @case(f"shares: a summary that is {broken!r:.14}", "summary.json", "cannot be read as JSON", "finished run")
+    def _(desk: Desk, broken: bytes = broken) -> tuple[str, ...]:
+        (finished(desk) / "summary.json").write_bytes(broken)
+        return ("shares", "done")
+
+
+@case("shares: a summary that is a list", "summary.json", "no document of keys and values")
+def _(desk: Desk) -> tuple[str, ...]:
+    (finished(desk) / "summary.json").write_text("[1]")
+    return ("shares", "done")
+
+
+for key, value, expected in (
+    ("cycles", "many", "a whole number"),
+    ("cycles", True, "a whole number"),
+    ("cycles", -3, "0 or more"),
+    ("energy_pj", None, "a finite number"),
+    ("energy_pj", float("nan"), "a finite number"),
+    ("trace", 5, "a text"),
+):
+    case(f"shares: {key} = {value}", "summary.json", f"'{key}' must be", expected)(
+        lambda desk, key=key, value=value: summary_changed(desk, **{key: value})
+    )
+case("shares: a summary of another run", "operators.parquet", "its cycles sum to", "summary.json says 1;")(
+    lambda desk: summary_changed(desk, cycles=1)
+)
+case("shares: energy of another table", "operators.parquet", "its energy_pj sum to", "summary.json says 1.5;")(
+    lambda desk: summary_changed(desk, energy_pj=1.5)
+)
+case("shares: no column", "operators.parquet", "lacks the column 'bound_by'")(
+    lambda desk: operators_changed(desk, lambda table: table.drop(columns="bound_by"))
+)
+case("shares: no rows", "operators.parquet", "has no rows")(
+    lambda desk: operators_changed(desk, lambda table: table[:0])
+)
+case("shares: an empty cell", "operators.parquet", "'critical_unit' must be a text in every row, not None")(
+    lambda desk: operators_changed(desk, lambda table: table.assign(critical_unit=[None, *table["operator"][1:]]))
+)
+
+
+@case("kept: no attention", TRACE, "has no attention operator", "expected one or more")
+def _(desk: Desk) -> tuple[str, ...]:
+    return ("kept", TRACE)
+
+
+case("kept: missing file", "absent.safetensors", "neither a file")(lambda desk: ("kept", "absent.safetensors"))
+
+
+@case("kept: a row without a key", "bad.safetensors", "'heads'", "mask keeps no key in row 1", "one or more")
+def _(desk: Desk) -> tuple[str, ...]:
+    tensor = DensityTensor((1, 1, 2, 3), 1, 0)
+    mask = MaskTensor.of(np.array([[[[True, False], [False, False]]]]))
+    desk.operator(Attention("heads", tensor, tensor, tensor, mask=mask))
+    return ("kept", "bad.safetensors", "--figure", "kept.svg")
+
+
+for command in ("shares", "kept"):
+
+    def looking(desk: Desk, *arguments: str, command: str = command) -> tuple[str, ...]:
+        """Look at what is there to be looked at."""
+        if command == "shares":
+            return ("shares", finished(desk).name, *arguments)
+        tensor = DensityTensor((1, 1, 2, 3), 1, 0)
+        return ("kept", desk.operator(Attention("heads", tensor, tensor, tensor))[-1], *arguments)
+
+    for path, *words in (
+        ("figure.pdf", "figure.pdf", "ends in .svg or .png", "not '.pdf'"),
+        ("figure", "expected a figure that ends in .svg or .png"),
+        ("..", "expected the name of a file, found a folder"),
+        ("absent/figure.svg", "absent/figure.svg", "a folder that exists"),
+        (f"{'x' * 300}.svg", "File name too long"),
+    ):
+        case(f"{command}: --figure {path:.20}", *words)(
+            lambda desk, path=path, looking=looking: looking(desk, "--figure", path)
+        )
+
+
+case("shares: figure inside the run folder", "done/shares.svg", "outside")(
+    lambda desk: ("shares", finished(desk).name, "--figure", "done/shares.svg")
+)
+
+
 # --- where the results go --------------------------------------------------------------------------------------
 
 
@@ -510,7 +649,18 @@ def test_what_has_no_price_is_refused_before_it_is_played(desk: Desk, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("run",), ("run", "escalate"), (*RUN, "--fast"), ("price", "run"), ("simulate",), ("show",)]
+    "arguments",
+    [
+        (),
+        ("run",),
+        ("run", "escalate"),
+        (*RUN, "--fast"),
+        ("price", "run"),
+        ("simulate",),
+        ("show",),
+        ("shares",),
+        ("kept",),
+    ],
 )
 def test_usage_errors_end_in_status_2(arguments: tuple[str, ...], desk: Desk) -> None:
     before = desk.listing()

@@ -241,6 +241,19 @@ def test_no_pandas_is_imported_by_a_run(small_trace: Path, tmp_path: Path) -> No
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_library_is_imported_by_those_who_need_it(finished: Path) -> None:
+    for arguments, absent in (
+        (["--help"], ("pandas", "matplotlib", "pyarrow", "numpy", "rich")),
+        (["shares", str(finished)], ("pandas", "matplotlib", "simpy", "numba")),
+    ):
+        code = (
+            "import sys; from simulator.cli import main\n"
+            f"main({arguments!r}, standalone_mode=False)\n"
+            f"sys.exit(sorted({{*{absent!r}}} & {{*sys.modules}}) or 0)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 class TestPrice:
     @pytest.fixture
     def doubled(self, tmp_path: Path) -> Path:
@@ -357,7 +370,7 @@ def test_a_cache_keeps_matches_for_the_next_run(small_trace: Path, monkeypatch: 
     assert [result.summary for result in sweep] == [result.summary for result in alone]
 
 
-@pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "price"])
+@pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "price", "shares", "kept"])
 def test_help(command: str) -> None:
     output = skipper(*command.split(), "--help").stdout
     assert output.startswith("Usage: ")
