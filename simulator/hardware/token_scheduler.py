@@ -130,13 +130,6 @@ def _list_keys(row: Any, keys: Any) -> Any:
 
 
 @kernel
-def _is_remote(key: Any, lane: Any, homes: Any) -> Any:
-    """Tell, as 0 or 1, whether ``key`` lives in another lane; homes: see ``Homes``."""
-    span, lanes = homes
-    return 1 if lanes > 1 and key // span % lanes != lane else 0
-
-
-@kernel
 def _issue(turn: Any, first: Any, served: Any, key: Any, issued: Any, issues: Any) -> Any:
     """Issue ``key`` to the queries ``served``, a mask, of the group from ``first``; returns the pairs issued so far."""
     if issues is None:
@@ -157,7 +150,7 @@ def _issue(turn: Any, first: Any, served: Any, key: Any, issued: Any, issues: An
 def row_by_row(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, issues: Any) -> None:
     """Issue each query's keys by index, alone.
 
-    kept (n, W) words; lanes (groups,) and homes (span, lanes) as of ``Homes``; records (groups, len(RECORD)) out;
+    kept (n, W) words; lanes (groups,) and homes (64 · W,): of groups and of keys; records (groups, len(RECORD)) out;
     issues (pairs, 3) as in ``Schedule`` out, or None.
     """
     keys = np.zeros(64 * kept.shape[1], np.int32)
@@ -168,7 +161,7 @@ def row_by_row(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, iss
         for query in range(rows.shape[0]):
             for i in range(_list_keys(rows[query], keys)):
                 issued = _issue(issued - before, first, 1 << query, keys[i], issued, issues)
-                remote += _is_remote(keys[i], lanes[group], homes)
+                remote += homes[keys[i]] != lanes[group]
         records[group, :3] = issued - before
         records[group, 4] = remote
         records[group, 3] = _count_union(rows)
@@ -199,7 +192,7 @@ def in_order(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, issue
                         key = keys[query, turn]
                 issued = _issue(turn, first, served, key, issued, issues)
                 loads += 1
-                remote += _is_remote(key, lanes[group], homes)
+                remote += homes[key] != lanes[group]
                 unserved &= ~served
         records[group, 0], records[group, 1] = rounds, loads
         records[group, 2], records[group, 3] = issued - before, _count_union(rows)
@@ -323,7 +316,7 @@ def out_of_order(kept: Any, tokens: Any, lanes: Any, homes: Any, records: Any, i
                 key, rest = heads[mask], mask & ~unserved
                 issued = _issue(turn, first, mask & unserved, key, issued, issues)
                 loads += 1
-                remote += _is_remote(key, lanes[group], homes)
+                remote += homes[key] != lanes[group]
                 unserved &= ~mask
                 heads[mask] = _without_lowest(key, child, sibling, none)
                 if heads[mask] == none:
@@ -369,6 +362,7 @@ def schedule(
     if with_issues:
         issues = np.zeros((int(np.bitwise_count(kept).sum(dtype=np.int64)), 3), np.int32)
     lanes = np.arange(len(records)) * scheduler.tokens // homes.query_span % homes.lanes
-    ORDERS[scheduler.order](kept, scheduler.tokens, lanes, (homes.key_span, homes.lanes), records, issues)
+    keys = np.arange(64 * kept.shape[1]) // homes.key_span % homes.lanes
+    ORDERS[scheduler.order](kept, scheduler.tokens, lanes, keys, records, issues)
     rounds, loads, pairs, union, remote = np.ascontiguousarray(records.T)
     return Schedule(rounds, loads, pairs, union, remote, issues)
