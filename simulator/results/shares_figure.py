@@ -50,7 +50,11 @@ def shares_figure(runs: Sequence[Shares]) -> Figure:
 
     work = dict.fromkeys(f"{run.trace} on {run.arch}" for run in runs)
     title = f"{shortened(next(iter(work)))}: " if len(work) == 1 else ""
-    title += "where cycles and energy go" + (", and how they compare with the first run" if len(runs) > 1 else "")
+    title += (
+        ("where" if title else "Where")
+        + " cycles and energy go"
+        + (", and how they compare with the first run" if len(runs) > 1 else "")
+    )
     figure.text(0.15 / width, 1 - 0.18 / height, title, fontsize=11, va="top", parse_math=False)
     handles, _ = panels[0].get_legend_handles_labels()
     legend = figure.legend(
