@@ -227,7 +227,7 @@ def _attend(
     lengths = [np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1)) for rows in (queries, keys)]
     highest = step * lengths[0] * lengths[1].max()  # |q·k| ≤ |q| |k|
     largest = float(np.abs(values.astype(np.float64)).max()) * scales[2]
-    real: NDArray[np.float64] = output * (2.0**-FRACTION * scales[2])
+    real = output.astype(np.float64) * float(2.0**-FRACTION * scales[2])
     return real, tolerance(count_kept(words), highest, largest)
 
 

@@ -20,8 +20,10 @@ from simulator.arch import Arch
 from simulator.dataflow.basis_first import frame, lower
 from simulator.hardware.bits import has_bit_gather, pack, popcount
 from simulator.hardware.jit import kernel
-from simulator.trace import Trace, save_trace
+from simulator.hardware.token_scheduler import TokenScheduler, schedule
+from simulator.trace import Attention, Trace, save_trace
 from tests.benchmarks.networks import resnet18, vgg16
+from tests.benchmarks.transformers import bert_large
 
 NO_WINDOW = {"channel_accumulation.look_ahead": "0", "channel_accumulation.offsets": "[]"}
 
@@ -65,7 +67,7 @@ def plan(trace: Trace, arch: Arch[Any]) -> None:
         tile(operator, match(operator, geometry(operator, arch.chip), False), arch.chip)
 
 
-def command(trace: Path, **environment: str) -> tuple[float, float]:
+def command(trace: Path, arch: str = "escalate", **environment: str) -> tuple[float, float]:
     """Run the whole command in a process of its own; return seconds and peak MiB (Linux)."""
     script = (
         "import sys; from simulator.cli import main\n"
@@ -74,7 +76,7 @@ def command(trace: Path, **environment: str) -> tuple[float, float]:
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')), file=sys.stderr)"
     )
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [sys.executable, "-c", script, "run", "escalate", str(trace), "--out", f"{folder}/run", "--json"]
+        arguments = [sys.executable, "-c", script, "run", arch, str(trace), "--out", f"{folder}/run", "--json"]
         start = time.perf_counter()
         done = subprocess.run(arguments, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
         return time.perf_counter() - start, int(done.stderr.split()[-2]) / 1024
@@ -91,10 +93,64 @@ def report(what: str, measured: str, aim: str = "") -> None:
     print(f"{what:<66}{measured:>18}   {aim}", flush=True)
 
 
+@kernel
+def visit(kept: Any) -> Any:
+    """Visit every connection of a packed mask once: the least that a scheduler can do."""
+    total = np.uint64(0)
+    for row in range(kept.shape[0]):
+        for w in range(kept.shape[1]):
+            left = kept[row, w]
+            while left:
+                lowest = left & (~left + np.uint64(1))
+                total += popcount(lowest - np.uint64(1))
+                left ^= lowest
+    return total
+
+
+def attention() -> None:
+    """Print what a layer of BERT-large costs on DOTA, and how that grows with the sequence."""
+    arch, scheduler = load_arch("dota"), TokenScheduler(tokens=4, order="out_of_order")
+    simulate(bert_large(512), arch)  # compile, or load what is compiled
+    visit(schedule_input(bert_large(512)))
+    print("\na layer of BERT-large on DOTA, 16 heads, 10 % of the keys of each row, every connection scheduled")
+    for n in (512, 1024, 2048, 4096, 8192):
+        trace = bert_large(n)
+        kept = schedule_input(trace)
+        pairs, words = int(np.bitwise_count(kept).sum(dtype=np.int64)), kept.size
+        runs = 5 if n < 4096 else 2
+        reference, scheduled = best(lambda k=kept: visit(k), runs), best(lambda k=kept: schedule(k, scheduler), runs)
+        alone = Trace("attention", trace.operators[1:2])
+        operator, whole = best(lambda t=alone: simulate(t, arch), runs), best(lambda t=trace: simulate(t, arch), runs)
+        report(f"n = {n}: the layer, plan + play", f"{whole:.2f} s", "aim ≤ 3 s at 4096" if n == 4096 else "")
+        report(
+            "  its attention, per kept pair and word of 64 keys", f"{operator / (16 * (pairs + words)) * 1e9:.1f} ns"
+        )
+        report("  a head's schedule, over a bare visit of its connections", f"{scheduled / reference:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bert_large.safetensors"
+        save_trace(bert_large(4096), file)
+        times = [command(file, "dota") for _ in range(3)]
+        report("whole command, n = 4096, warm (best of 3)", f"{min(t for t, _ in times):.2f} s")
+        report("  peak memory", f"{max(m for _, m in times):.0f} MiB", "aim ≤ 1 GB")
+
+
+def schedule_input(trace: Trace) -> Any:
+    """Return the connections of the first head of a trace whose second operator is attention."""
+    operator = trace.operators[1]
+    assert isinstance(operator, Attention)
+    return operator.kept(0, 0)
+
+
 def main() -> None:
     """Print all benchmarks."""
     for limit in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[limit] = "1"
+    convolution()
+    attention()
+
+
+def convolution() -> None:
+    """Print what CNNs cost on ESCALATE."""
     window, plain = load_arch("escalate"), load_arch("escalate", NO_WINDOW)
     per_word = {}
     for trace in (resnet18(), vgg16()):

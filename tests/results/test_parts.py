@@ -23,15 +23,7 @@ from simulator.results.pricing import reprice
 from simulator.simulation import simulate
 from simulator.trace import load_trace
 
-LANES = 4
-DOTA = (
-    Instances("rmmu", "mac_fx16", LANES * 512),
-    Instances("filter", "filter_cycle", LANES),
-    Instances("scheduler", "scheduler_cycle", LANES),
-    Instances("mfu", "mfu_cycle", LANES),
-    Instances("accumulator", "accumulate", 512),
-    Instances("sram", "sram_leakage", 2560, static=True),
-)
+DOTA = parts_of(accelerator("dota"), load_arch("dota").chip)
 """A DOTA chip of four lanes, each of 32 × 16 PEs, and 2560 KiB."""
 LOGIC = tuple(part for part in DOTA if part.component != "sram")
 GIGAHERTZ = 10**9

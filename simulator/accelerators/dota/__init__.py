@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from simulator.accelerators.dota.attention import attention_program
 from simulator.accelerators.dota.chip import Chip
+from simulator.accelerators.dota.cut import cut_queries
 from simulator.accelerators.dota.dense import dense_program
 from simulator.accelerators.dota.rowwise import rowwise_program
 from simulator.dataflow.token_parallel import (
@@ -49,7 +50,7 @@ def geometry(operator: Operator, chip: Chip) -> Geometry:
     """Return what matching ``operator`` depends on.
 
     Raises:
-        InputError: the chip has no way to run the operator.
+        InputError: the chip has no way to run the operator, or a sequence is too long for its SRAM.
 
     """
     if not isinstance(operator, Attention | Linear | Rowwise):
@@ -63,7 +64,7 @@ def geometry(operator: Operator, chip: Chip) -> Geometry:
                 f"operator '{operator.name}': {role} has {tensor.bits} bits, but PEs multiply at most {OPERAND_BITS}"
             )
     if isinstance(operator, Attention):
-        variant(operator, chip.attention.retention)
+        cut_queries(variant(operator, chip.attention.retention), chip)
         return chip.attention_geometry
     return chip.dense_geometry
 

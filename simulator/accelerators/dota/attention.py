@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.accelerators.dota.chip import OPERAND, Chip, sram_actions, stream
-from simulator.accelerators.dota.cut import Cut, Waves, cut_queries, group_sizes, waves_of
+from simulator.accelerators.dota.cut import Cut, Waves, cut_queries, detects, group_sizes, waves_of
 from simulator.dataflow.token_parallel import OPERAND_BITS, AttentionMatch
 from simulator.hardware import attention_lane as lane
 from simulator.hardware.rmmu import precision_of
@@ -42,7 +42,7 @@ class Work:
     @property
     def detects(self) -> bool:
         """Whether the chip finds out itself what is kept."""
-        return self.operator.rank is not None and self.operator.rule != "none"
+        return detects(self.operator)
 
     @property
     def rank(self) -> int:
@@ -72,7 +72,7 @@ class Work:
     @cached_property
     def cut(self) -> Cut:
         """How the queries of a head are cut."""
-        return cut_queries(self.operator, self.chip, self.detects)
+        return cut_queries(self.operator, self.chip)
 
     @cached_property
     def waves(self) -> Waves:

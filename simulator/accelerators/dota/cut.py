@@ -27,14 +27,14 @@ class Room:
     """Of the masks between filter and scheduler."""
 
     @classmethod
-    def of(cls, operator: Attention, chip: Chip, detects: bool) -> Room:
-        """Return what ``operator`` takes; ``detects``: whether the chip finds out itself what is kept."""
+    def of(cls, operator: Attention, chip: Chip) -> Room:
+        """Return what ``operator`` takes."""
         tokens, S = chip.scheduler.tokens, operator.key_count
         held = np.bincount(chip.lanes.homes(S, tokens), minlength=chip.lanes.count)
         vector = (operator.head_size + operator.value_size) * OPERAND
         mask = tokens * -(-S // 8)
-        bits = (operator.rank or 0) * operator.precision if detects else 0
-        stored = mask if detects and chip.rmmu.detection_rows == 0 else 0
+        bits = (operator.rank or 0) * operator.precision if detects(operator) else 0
+        stored = mask if detects(operator) and chip.rmmu.detection_rows == 0 else 0
         return cls(
             stays=int(held.max()) * vector + -(-S * bits // 8),
             group=tokens * vector + -(-tokens * bits // 8) + stored,
@@ -73,7 +73,12 @@ class Cut:
         return first
 
 
-def cut_queries(operator: Attention, chip: Chip, detects: bool) -> Cut:
+def detects(operator: Attention) -> bool:
+    """Tell whether the chip finds out itself what is kept."""
+    return operator.rank is not None and operator.rule != "none"
+
+
+def cut_queries(operator: Attention, chip: Chip) -> Cut:
     """Cut the queries of a head so that they, and the keys and values of a lane, fit its SRAM.
 
     Fewest parts first, then room for the next tile beside this one.
@@ -85,7 +90,7 @@ def cut_queries(operator: Attention, chip: Chip, detects: bool) -> Cut:
     lanes, tokens, S = chip.lanes.count, chip.scheduler.tokens, operator.key_count
     live = chip.lanes.homes(operator.query_count, tokens)[::tokens]
     most = int(np.bincount(live).max())
-    room = Room.of(operator, chip, detects)
+    room = Room.of(operator, chip)
     fits = {depth: room.groups(chip.sram.size, depth) for depth in (2, 1)}
     if fits[1] < 1:
         needed = room.stays + room.group + room.fixed
