@@ -34,12 +34,21 @@ UNITS: Final = ("detection_rows", "attention_rows", "filter", "scheduler", "mfu"
 ROWS_D, ROWS_A, FILTER_UNIT, SCHEDULER, MFU, SRAM, LINK = range(7)
 BUSY, STARVED, BLOCKED, FILL = range(4)
 STATES: Final = ("busy", "starved", "blocked", "fill_drain")
-"""What a unit does until its lane has finished: see ``simulator.program.STATES``."""
+"""What a unit does until its lane has finished: see ``simulator.program.STATES``.
+
+It fills or drains before its first work and after its last; another wait is blocked where room for the result came
+later than all else, and starved where it did not.
+"""
 
 
 @kernel
 def _spend(unit: Any, start: Any, end: Any, work: Any, waits: Any, last: Any, states: Any) -> None:
-    """Account for a unit that waited since ``last`` and then worked ``work`` cycles of a step from start to end."""
+    """Account for a unit that waited since ``last`` and then worked ``work`` cycles of a step from start to end.
+
+    A unit without work in a step takes no part in it: it goes on waiting.
+    """
+    if work == 0:
+        return
     states[unit, waits if last[unit] > 0 else FILL] += start - last[unit]
     states[unit, BUSY] += work
     states[unit, STARVED] += end - start - work
@@ -59,14 +68,13 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
     last = np.zeros(7, np.int64)
     detecting = ROWS_A if phased else ROWS_D
     ready = max(before[0], before[1])
-    if ready > 0:
-        _spend(detecting, 0, ready, before[0], FILL, last, states)
-        _spend(LINK, 0, ready, before[1], FILL, last, states)
+    _spend(detecting, 0, ready, before[0], FILL, last, states)
+    _spend(LINK, 0, ready, before[1], FILL, last, states)
     rows_free = 0  # of the rows that attend
     if phased:
         at = ready
         for group in range(groups):
-            at = _detect(work[group], at, at, STARVED, detecting, last, states)
+            at = _detect(work[group], at, 0, detecting, last, states)
             finish[DETECT, group + 2] = at
         rows_free = at
     for group in range(groups + 1):
@@ -75,7 +83,7 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
             if not phased:
                 room = finish[FILTER, g - 2]
                 free = max(finish[DETECT, g - 1], ready)
-                finish[DETECT, g] = _detect(doing, free, room, BLOCKED, detecting, last, states)
+                finish[DETECT, g] = _detect(doing, free, room, detecting, last, states)
             for step in (FILTER, SCHEDULE):
                 stored = phased and step == FILTER
                 room = 0 if stored else finish[step + 1, g - 2]
@@ -83,19 +91,17 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
                 start = max(needs, room)
                 cycles = doing[2] if step == FILTER else doing[3]
                 finish[step, g] = start + cycles
-                if cycles > 0:
-                    unit = FILTER_UNIT if step == FILTER else SCHEDULER
-                    _spend(unit, start, start + cycles, cycles, BLOCKED if room > needs else STARVED, last, states)
-            needs, room = finish[SCHEDULE, g], finish[SOFTMAX, g - 2]
-            start = max(needs, room, rows_free)
+                unit = FILTER_UNIT if step == FILTER else SCHEDULER
+                _spend(unit, start, start + cycles, cycles, BLOCKED if room > needs else STARVED, last, states)
+            needs, room = max(finish[SCHEDULE, g], rows_free), finish[SOFTMAX, g - 2]
+            start = max(needs, room)
             rows_free = _multiply(doing[4], doing[5], doing[6], start, room > needs, last, states)
             finish[SCORES, g] = rows_free
             needs, room = max(finish[SCORES, g], finish[SOFTMAX, g - 1]), finish[CONTEXT, g - 2]
             start = max(needs, room)
             finish[SOFTMAX, g] = start + doing[7]
-            if doing[7] > 0:
-                waits = BLOCKED if room > needs else STARVED
-                _spend(MFU, start, finish[SOFTMAX, g], doing[7], waits, last, states)
+            waits = BLOCKED if room > needs else STARVED
+            _spend(MFU, start, finish[SOFTMAX, g], doing[7], waits, last, states)
         if group > 0:
             g, doing = group + 1, work[group - 1]
             start = max(finish[SOFTMAX, g], rows_free)
@@ -108,14 +114,13 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
 
 
 @kernel
-def _detect(doing: Any, free: Any, room: Any, waits: Any, unit: Any, last: Any, states: Any) -> Any:
+def _detect(doing: Any, free: Any, room: Any, unit: Any, last: Any, states: Any) -> Any:
     """Detect one group: rows and comparators side by side; returns when it is finished."""
     start = max(free, room)
     end = start + max(doing[0], doing[1])
-    if end > start:
-        _spend(unit, start, end, doing[0], waits, last, states)
-        if doing[1] > 0:
-            _spend(FILTER_UNIT, start, end, doing[1], waits, last, states)
+    waits = BLOCKED if room > free else STARVED
+    _spend(unit, start, end, doing[0], waits, last, states)
+    _spend(FILTER_UNIT, start, end, doing[1], waits, last, states)
     return end
 
 
@@ -124,11 +129,9 @@ def _multiply(rows: Any, sram: Any, link: Any, start: Any, blocked: Any, last: A
     """Multiply the connections of one group: rows, SRAM and link side by side; returns when it is finished."""
     end = start + max(rows, sram, link)
     waits = BLOCKED if blocked else STARVED
-    if end > start:
-        _spend(ROWS_A, start, end, rows, waits, last, states)
-        _spend(SRAM, start, end, sram, waits, last, states)
-        if link > 0:
-            _spend(LINK, start, end, link, waits, last, states)
+    _spend(ROWS_A, start, end, rows, waits, last, states)
+    _spend(SRAM, start, end, sram, waits, last, states)
+    _spend(LINK, start, end, link, waits, last, states)
     return end
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference import butterfly
+from tests.reference import attention_lane, butterfly, detector, rmmu
 from tests.reference.channel_accumulation import CAResult, accumulate
 from tests.reference.pe_array import play_row, recurrence
 
@@ -236,3 +236,131 @@ def test_a_row_without_work_takes_no_time() -> None:
 def test_a_queue_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="room"):
         play_row([[[1]]], [1], 0, 1, 1)
+
+
+# A lane's attention pipeline
+
+NOTHING = dict.fromkeys(("detect_rows", "detect_filter", "filter", "schedule", "softmax"), 0) | dict.fromkeys(
+    (f"{step}_{unit}" for step in ("scores", "context") for unit in ("rows", "sram", "link")), 0
+)
+
+
+def test_two_groups_through_a_lane_cycle_by_cycle() -> None:
+    """Of group A and B in turn, after preparation 0–2, in which the rows work one cycle and the link both.
+
+    detect 2–4, 4–5; filter 4–5, 5–7; schedule 5–6, 7–10; Q·Kᵀ 6–9, 10–12; softmax 9–11, 12–13; A·V 12–14, 14–15:
+    that of A could begin at 11, but it is the turn of Q·Kᵀ of B. By cycle (b busy, s starved, - fills or drains):
+
+        cycle           0 1 2 3 4 5 6 7 8 9 0 1 2 3 4
+        detection rows  b s b b b - - - - - - - - - -
+        attention rows  - - - - - - b b b s b s b b b
+        filter          - - - - b b b - - - - - - - -
+        scheduler       - - - - - b s b b b - - - - -
+        MFU             - - - - - - - - - b b s b - -
+        SRAM            - - - - - - b s s s b b b s b
+        link            b b s s s s b b s s s s s s b
+    """
+    a = {"detect_rows": 2, "filter": 1, "schedule": 1, "scores_rows": 3, "scores_sram": 1, "scores_link": 2}
+    a |= {"softmax": 2, "context_rows": 2, "context_sram": 1}
+    b = {"detect_rows": 1, "filter": 2, "schedule": 3, "scores_rows": 1, "scores_sram": 2, "softmax": 1}
+    b |= {"context_rows": 1, "context_sram": 1, "context_link": 1}
+    made = attention_lane.run([NOTHING | a, NOTHING | b], (1, 2), phased=False)
+    assert made.total == 15
+    assert made.spent == {
+        "detection_rows": Counter(busy=4, starved=1, fill_drain=10),
+        "attention_rows": Counter(busy=7, starved=2, fill_drain=6),
+        "filter": Counter(busy=3, fill_drain=12),
+        "scheduler": Counter(busy=4, starved=1, fill_drain=10),
+        "mfu": Counter(busy=3, starved=1, fill_drain=11),
+        "lane_sram": Counter(busy=5, starved=4, fill_drain=6),
+        "link": Counter(busy=5, starved=10),
+    }
+
+
+def test_a_slow_scheduler_blocks_what_is_before_it() -> None:
+    """Five groups of one cycle each in detection and filter, and four in the scheduler, which works 2–22.
+
+    Group 2 may be filtered when the scheduler has finished group 0 at 6, group 3 at 10, group 4 at 14: the filter
+    works 1–3, 6–7, 10–11, 14–15. Group 4 may be detected when group 2 is filtered, at 7: the rows work 0–4, 7–8.
+    Phased, all that is detected and filtered is stored: they work 0–5 and 1–6.
+    """
+    work = [NOTHING | {"detect_rows": 1, "filter": 1, "schedule": 4}] * 5
+    made = attention_lane.run(work, (0, 0), phased=False)
+    assert made.total == 22
+    assert made.spent["detection_rows"] == Counter(busy=5, blocked=3, fill_drain=14)
+    assert made.spent["filter"] == Counter(busy=5, blocked=9, fill_drain=1 + 7)
+    assert made.spent["scheduler"] == Counter(busy=20, fill_drain=2)
+    phased = attention_lane.run(work, (0, 0), phased=True)
+    assert phased.total == 22
+    assert phased.spent["attention_rows"] == Counter(busy=5, fill_drain=17)
+    assert phased.spent["detection_rows"] == Counter(fill_drain=22)
+    assert phased.spent["filter"] == Counter(busy=5, fill_drain=17)
+    assert phased.spent["scheduler"] == Counter(busy=20, fill_drain=2)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "order"),
+    [(0, "Q0 A0 Q1 A1 Q2 A2"), (1, "Q0 Q1 A0 Q2 A1 A2"), (2, "Q0 Q1 Q2 A0 A1 A2")],
+)
+def test_turns_of_the_rows_that_attend(ahead: int, order: str) -> None:
+    names = ["scores" if turn[0] == "Q" else "context" for turn in order.split()]
+    assert attention_lane.turns(3, ahead) == names
+
+
+def test_comparators_have_one_place_in_the_pipeline() -> None:
+    with pytest.raises(ValueError, match="comparators"):
+        attention_lane.run([NOTHING | {"filter": 1, "detect_filter": 1}], (0, 0), phased=False)
+
+
+def test_a_lane_without_groups_prepares() -> None:
+    assert attention_lane.run([], (3, 2), phased=False).total == 3
+    assert attention_lane.run([], (0, 0), phased=True).total == 0
+
+
+# Rows of PEs
+
+
+def test_a_block_counted_by_hand() -> None:
+    """Two tokens of three values pass two rows of two PEs: values 0 and 1 in cycles 0 and 1, value 2 in 2 and 3.
+
+    A product takes a cycle, one level of the tree another; then it is added to what was there. So the sums are
+    there at 3 for token 0, first step, … 6 for token 1, second step.
+    """
+    made = rmmu.block([[1, 2, 3], [4, 5, 6]], [[1, 1, 1], [1, 0, -1]], width=2)
+    assert made.sums == [[6, -2], [15, -2]]
+    assert (made.working, made.total) == (4, 6)
+
+
+def test_a_tree_of_sixteen_has_four_levels() -> None:
+    made = rmmu.block([[1] * 16], [[2] * 16], width=16)
+    assert (made.sums, made.working, made.total) == ([[32]], 1, 1 + 5)
+
+
+def test_no_tokens_take_no_time() -> None:
+    assert rmmu.block([], [[1, 2]], width=16) == rmmu.BlockResult([], 0, 0)
+
+
+# Detector
+
+
+@pytest.mark.parametrize(
+    ("number", "shift", "rescaled"),
+    [(5, 1, 2), (7, 1, 4), (6, 2, 2), (10, 2, 2), (-5, 1, -2), (-7, 1, -4), (-3, 2, -1), (9, 0, 7), (-99, 3, -8)],
+)
+def test_halves_go_to_even_numbers(number: int, shift: int, rescaled: int) -> None:
+    """2.5 → 2, 3.5 → 4, 1.5 → 2, 2.5 → 2, and the same below zero; −0.75 → −1; four bits hold −8 … 7."""
+    assert detector.rescale(number, shift, 4) == rescaled
+
+
+def test_filters_by_hand() -> None:
+    scores = [[4, 9, 9, -1], [0, 0, 0, 0], [1, 2, 3, 3]]
+    assert detector.top_k(scores, [4, 4, 3], [2, 3, 1]) == [{1, 2}, {0, 1, 2}, {2}]
+    assert detector.top_k(scores, [4, 4, 4], [1, 1, 1]) == [{1}, {0}, {2}]
+    assert detector.threshold(scores, [4, 4, 3], 4) == [{0, 1, 2}, {0}, {2}]
+    assert detector.threshold(scores, [1, 4, 4], 3) == [{0}, {0}, {2, 3}]
+
+
+def test_rounded_numbers_of_keys() -> None:
+    """A half is kept, and of a row at least one key."""
+    assert detector.how_many([1, 2, 3, 4, 5], 0.5) == [1, 1, 2, 2, 3]
+    assert detector.how_many([1, 2, 30], 0.1) == [1, 1, 3]
