@@ -414,6 +414,93 @@ def _(desk: Desk) -> tuple[str, ...]:
     return ("price", "bad", "--technology", "45nm")
 
 
+# --- attention, on the chip that omits weak ones -----------------------------------------------------------------
+
+
+def heads(desk: Desk, change: Callable[[dict[str, Any]], Any] | None = None, **given: Any) -> tuple[str, ...]:
+    """Run attention of 4 heads, 16 queries and keys; ``change`` spoils the header of its trace."""
+    maps = [DensityTensor((1, 4, 16, 8), 1.0, 0, bits=16) for _ in range(3)]
+    save_trace(Trace("heads", (Attention("heads", *maps, **given),)), desk.folder / "heads.safetensors")
+    if change is not None:
+        path = desk.folder / "heads.safetensors"
+        tampered(path, path, lambda header, _: change(header))
+    return ("run", "dota", "heads.safetensors")
+
+
+def attribute(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda header: edited(header, "operators", 0, "attributes", name, value=value)
+
+
+def shape(roles: str, *sizes: int) -> Callable[[dict[str, Any]], None]:
+    def change(header: dict[str, Any]) -> None:
+        for role in roles.split():
+            edited(header, "tensors", f"heads.{role}", "shape", value=list(sizes))
+
+    return change
+
+
+TOP_K = {"rule": "top_k", "retention": 0.5}
+for change, *words in (
+    (attribute("retention", 0), "retention", "above 0"),
+    (attribute("retention", 1.5), "retention", "1.5"),
+    (attribute("retention", -0.1), "retention", "-0.1"),
+    (attribute("rule", "best"), "unknown rule 'best'"),
+    (attribute("scale", -1), "scale must be above 0"),
+    (attribute("precision", 3), "precision must be 2, 4 or 8 bits"),
+    (shape("key value", 1, 3, 16, 8), "key has 3 heads", "divisor of the 4 heads"),
+    (shape("key", 1, 4, 16, 9), "key has shape"),
+    (shape("value", 1, 4, 15, 8), "value has shape"),
+):
+    case(f"attention: {words}", "heads.safetensors", "'heads'", *words)(
+        lambda desk, change=change: heads(desk, change, **TOP_K)
+    )
+case("attention: more keys than there are", "keys_per_row is 17", "at most the 16 keys")(
+    lambda desk: heads(desk, attribute("keys_per_row", 17), rule="top_k", keys_per_row=3)
+)
+case("attention: a mask of another shape", "mask has shape (1, 4, 8, 32)", "(1, 4, 16, 16)")(
+    lambda desk: heads(desk, shape("mask", 1, 4, 8, 32), mask=MaskTensor.of(np.ones((1, 4, 16, 16), np.bool_)))
+)
+
+
+@case("attention: a row without a key", "'heads'", "keeps no key in row 7 of image 0, head 2")
+def _(desk: Desk) -> tuple[str, ...]:
+    mask = np.ones((1, 4, 16, 16), np.bool_)
+    mask[0, 2, 7] = False
+    return heads(desk, mask=MaskTensor.of(mask))
+
+
+case("attention: the future", "'heads'", "keeps the future in row 0 of image 0, head 0")(
+    lambda desk: heads(desk, mask=MaskTensor.of(np.ones((1, 4, 16, 16), np.bool_)), causal=True)
+)
+case("attention: too long for the SRAM", "a sequence of 16 keys takes", "sram.size")(
+    lambda desk: (*heads(desk, **TOP_K), "--set", "sram.size=128 B")
+)
+for value in ("0", "1.01", "-1", "some", "true", "[0.1]"):
+    case(f"attention.retention={value}", "attention.retention", "'trace', 'full' or a number above 0 up to 1")(
+        lambda desk, value=value: (*heads(desk, **TOP_K), "--set", f"attention.retention={value}")
+    )
+case("attention.retention of a mask", "'heads'", "the trace gives a mask")(
+    lambda desk: (
+        *heads(desk, mask=MaskTensor.of(np.ones((1, 4, 16, 16), np.bool_))),
+        *("--set", "attention.retention=0.5"),
+    )
+)
+case("rmmu: no rows left to attend", "detection_rows is 32", "fewer than the 32 rows")(
+    lambda desk: (*heads(desk, **TOP_K), "--set", "rmmu.detection_rows=32")
+)
+case("dota: a convolution", "conv2d", "expected attention, linear or rowwise")(lambda desk: ("run", "dota", TRACE))
+for key, value, *words in (
+    ("scheduler.tokens", "17", "scheduler.tokens", "16"),
+    ("scheduler.order", "random", "'row_by_row', 'in_order' or 'out_of_order'"),
+    ("chips.split", "layers", "'batch' or 'heads'"),
+    ("lanes.count", "0", "lanes.count"),
+    ("sram.size", "640", "sram.size", "64 KiB"),
+):
+    case(f"dota: {key}={value}", *words)(
+        lambda desk, key=key, value=value: (*heads(desk, **TOP_K), "--set", f"{key}={value}")
+    )
+
+
 # --- what looks at finished runs and at traces -----------------------------------------------------------------
 
 
