@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,16 @@ class Stage:
     """Shape (tiles,): cycles that the stage is held by each tile; 0 where the tile has nothing to do here."""
     units: Mapping[str, Unit]
     """The units inside, by name; names are unique in a Program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Something that goes on inside the tiles, beside other things or after them."""
+
+    instances: int
+    """Of what it goes on in (lanes)."""
+    cycles: Counts
+    """Shape (tiles,): cycles of all instances in which it goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +127,8 @@ class Program:
     """MACs per cycle at full use of the units that the mapping uses."""
     floors: Mapping[str, int]
     """Cycles that no schedule can beat, by what imposes them (the DRAM channel's is the engine's to add)."""
+    phases: Mapping[str, Phase] = field(default_factory=dict)
+    """What goes on inside the tiles, where the chip tells; phases may overlap."""
 
     @property
     def tiles(self) -> int:

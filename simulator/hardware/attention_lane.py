@@ -40,6 +40,9 @@ It fills or drains before its first work and after its last; another wait is blo
 later than all else, and starved where it did not.
 """
 
+PHASES: Final = ("detection", "attention", "both")
+"""What goes on in a lane: preparing and detecting; Q·Kᵀ, softmax or A·V; both at once."""
+
 
 @kernel
 def _spend(unit: Any, start: Any, end: Any, work: Any, waits: Any, last: Any, states: Any) -> None:
@@ -56,25 +59,29 @@ def _spend(unit: Any, start: Any, end: Any, work: Any, waits: Any, last: Any, st
 
 
 @kernel
-def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
+def run_lane(work: Any, before: Any, phased: Any, states: Any, phases: Any) -> Any:
     """Let groups pass a lane; returns the cycle in which the last one leaves.
 
     work: (groups, len(WORK)). before: cycles in which the rows that detect (rows), and the link, prepare what detection
     needs, (2,). states: (len(UNITS), len(STATES)) int64 in and out, to which the cycles of each unit are added;
-    ``phased``: the rows that detect are those that attend, all counted as attention_rows.
+    ``phased``: the rows that detect are those that attend, all counted as attention_rows. phases: (len(PHASES),) int64
+    in and out, to which the cycles of each phase are added.
     """
     groups = work.shape[0]
+    detected = np.zeros((groups + 1, 2), np.int64)  # from when to when, first the preparation
+    multiplied, weighted = np.zeros((2 * groups, 2), np.int64), np.zeros((groups, 2), np.int64)
     finish = np.zeros((6, groups + 2), np.int64)  # of group g at g + 2: before the first one all is finished
     last = np.zeros(7, np.int64)
     detecting = ROWS_A if phased else ROWS_D
     ready = max(before[0], before[1])
+    detected[0, 1] = ready
     _spend(detecting, 0, ready, before[0], FILL, last, states)
     _spend(LINK, 0, ready, before[1], FILL, last, states)
     rows_free = 0  # of the rows that attend
     if phased:
         at = ready
         for group in range(groups):
-            at = _detect(work[group], at, 0, detecting, last, states)
+            at = _detect(work[group], at, 0, detecting, last, states, detected[group + 1])
             finish[DETECT, group + 2] = at
         rows_free = at
     for group in range(groups + 1):
@@ -83,7 +90,7 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
             if not phased:
                 room = finish[FILTER, g - 2]
                 free = max(finish[DETECT, g - 1], ready)
-                finish[DETECT, g] = _detect(doing, free, room, detecting, last, states)
+                finish[DETECT, g] = _detect(doing, free, room, detecting, last, states, detected[group + 1])
             for step in (FILTER, SCHEDULE):
                 stored = phased and step == FILTER
                 room = 0 if stored else finish[step + 1, g - 2]
@@ -96,31 +103,73 @@ def run_lane(work: Any, before: Any, phased: Any, states: Any) -> Any:
             needs, room = max(finish[SCHEDULE, g], rows_free), finish[SOFTMAX, g - 2]
             start = max(needs, room)
             rows_free = _multiply(doing[4], doing[5], doing[6], start, room > needs, last, states)
+            multiplied[2 * group - (group > 0)] = start, rows_free
             finish[SCORES, g] = rows_free
             needs, room = max(finish[SCORES, g], finish[SOFTMAX, g - 1]), finish[CONTEXT, g - 2]
             start = max(needs, room)
             finish[SOFTMAX, g] = start + doing[7]
+            weighted[group] = start, finish[SOFTMAX, g]
             waits = BLOCKED if room > needs else STARVED
             _spend(MFU, start, finish[SOFTMAX, g], doing[7], waits, last, states)
         if group > 0:
             g, doing = group + 1, work[group - 1]
             start = max(finish[SOFTMAX, g], rows_free)
             rows_free = _multiply(doing[8], doing[9], doing[10], start, False, last, states)
+            multiplied[2 * group - (group == groups)] = start, rows_free
             finish[CONTEXT, g] = rows_free
     end = max(rows_free, ready)
     for unit in range(7):
         states[unit, FILL] += end - last[unit]
+    _add_phases(detected, multiplied, weighted, phases)
     return end
 
 
 @kernel
-def _detect(doing: Any, free: Any, room: Any, unit: Any, last: Any, states: Any) -> Any:
+def _add_phases(detected: Any, multiplied: Any, weighted: Any, phases: Any) -> None:
+    """Add up how long each phase goes on, and both at once, of times from when to when in order."""
+    at_once = np.zeros((multiplied.shape[0] + weighted.shape[0], 2), np.int64)
+    count = _intersect(multiplied, weighted, at_once)
+    shared = np.zeros((detected.shape[0] + at_once.shape[0] + multiplied.shape[0], 2), np.int64)
+    attending, both = -_length(at_once[:count]), 0
+    for spans in (multiplied, weighted):
+        attending += _length(spans)
+        both += _length(shared[: _intersect(detected, spans, shared)])
+    both -= _length(shared[: _intersect(detected, at_once[:count], shared)])
+    phases[0] += _length(detected)
+    phases[1] += attending
+    phases[2] += both
+
+
+@kernel
+def _length(spans: Any) -> Any:
+    return (spans[:, 1] - spans[:, 0]).sum()
+
+
+@kernel
+def _intersect(one: Any, other: Any, shared: Any) -> Any:
+    """Write the times in which both go on to ``shared``; returns how many there are."""
+    i, j, count = 0, 0, 0
+    while i < one.shape[0] and j < other.shape[0]:
+        start, end = max(one[i, 0], other[j, 0]), min(one[i, 1], other[j, 1])
+        if end > start:
+            shared[count] = start, end
+            count += 1
+        if one[i, 1] < other[j, 1]:
+            i += 1
+        else:
+            j += 1
+    return count
+
+
+@kernel
+def _detect(doing: Any, free: Any, room: Any, unit: Any, last: Any, states: Any, span: Any) -> Any:
     """Detect one group: rows and comparators side by side; returns when it is finished."""
     start = max(free, room)
     end = start + max(doing[0], doing[1])
     waits = BLOCKED if room > free else STARVED
     _spend(unit, start, end, doing[0], waits, last, states)
     _spend(FILTER_UNIT, start, end, doing[1], waits, last, states)
+    span[0], span[1] = start, end
     return end
 
 
@@ -136,12 +185,14 @@ def _multiply(rows: Any, sram: Any, link: Any, start: Any, blocked: Any, last: A
 
 
 @kernel
-def run_lanes(work: Any, before: Any, order: Any, bounds: Any, phased: Any, cycles: Any, states: Any) -> None:
+def run_lanes(
+    work: Any, before: Any, order: Any, bounds: Any, phased: Any, cycles: Any, states: Any, phases: Any
+) -> None:
     """Run the lanes of every head and part of its queries.
 
     work: (heads, groups, len(WORK)); before: (heads, parts, lanes, 2); order (groups,) and bounds (parts · lanes + 1,):
     the groups of each part and lane, one after the other; cycles (heads, parts, lanes) and states (heads, parts, lanes,
-    len(UNITS), len(STATES)) int64, zero, out.
+    len(UNITS), len(STATES)) and phases (heads, parts, lanes, len(PHASES)) int64, zero, out.
     """
     heads, parts, lanes = cycles.shape
     for head in range(heads):
@@ -149,5 +200,9 @@ def run_lanes(work: Any, before: Any, order: Any, bounds: Any, phased: Any, cycl
             for lane in range(lanes):
                 own = order[bounds[part * lanes + lane] : bounds[part * lanes + lane + 1]]
                 cycles[head, part, lane] = run_lane(
-                    work[head][own], before[head, part, lane], phased, states[head, part, lane]
+                    work[head][own],
+                    before[head, part, lane],
+                    phased,
+                    states[head, part, lane],
+                    phases[head, part, lane],
                 )

@@ -57,6 +57,12 @@ class OperatorResult:
         return self.program.macs.performed / (self.program.peak * self.cycles)
 
     @cached_property
+    def phases(self) -> dict[str, float]:
+        """For which part of the operator's time each phase goes on, where its chip tells."""
+        phases = self.program.phases.items()
+        return {name: int(phase.cycles.sum()) / (phase.instances * self.cycles) for name, phase in phases}
+
+    @cached_property
     def critical(self) -> str:
         """The unit that is busy for the largest share of its time."""
         busy = {name: states[0] / n for name, (n, states) in self.timeline.units.items()}
@@ -109,6 +115,17 @@ class Result:
         verdicts = ((o.verified, o.program.macs.dense > 0) for o in self.operators)
         checks = [verdict for verdict, has_macs in verdicts if has_macs or verdict is not None] or [None]
         return False if False in checks else None if None in checks else True
+
+    @cached_property
+    def phases(self) -> dict[str, float]:
+        """For which part of the time of the operators that know it each phase goes on."""
+        spent: dict[str, float] = {}
+        whole: dict[str, int] = {}
+        for operator in self.operators:
+            for phase, share in operator.phases.items():
+                spent[phase] = spent.get(phase, 0.0) + share * operator.cycles
+                whole[phase] = whole.get(phase, 0) + operator.cycles
+        return {phase: spent[phase] / whole[phase] for phase in spent}
 
     @cached_property
     def actions(self) -> dict[str, list[Any]]:
@@ -179,6 +196,7 @@ class Result:
                 "bound_by": o.bound[1],
                 "critical_unit": o.critical,
                 **o.stalls,
+                **{f"phase_{phase}": o.phases.get(phase) for phase in self.phases},
                 "tiles": o.program.tiles,
                 "verified": o.verified,
             }
@@ -219,6 +237,7 @@ class Result:
             "utilization": sum(o.program.macs.performed for o in self.operators) / possible,
             "bound": {"cycles": sum(by_cause.values()), "by": max(by_cause, key=lambda cause: by_cause[cause])},
             "stalls": {state: sum(o.stalls[state] for o in self.operators) for state in STALLS},
+            "phases": self.phases,
             "verified": self.verified,
             "digests": dict(self.digests),
         }

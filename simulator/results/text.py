@@ -45,6 +45,10 @@ def print_result(result: Result, console: Console, folder: Path) -> None:
         f"{s['dram']['bandwidth_gb_s']:.2f} GB/s",
         soft_wrap=True,
     )
+    if s["phases"]:
+        inside = sum(o.cycles for o in result.operators if o.phases)
+        listed = ", ".join(f"{phase} {share:.1%}" for phase, share in s["phases"].items())
+        console.print(f"inside {inside:,} of the cycles: {listed}", soft_wrap=True)
     print_energy(s["energy_by_component_pj"], s["technology"], console)
     if s["area_mm2"] is not None:
         print_area(s["area_by_component_mm2"], s["technology"], console)

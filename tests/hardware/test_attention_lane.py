@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simulator.hardware.attention_lane import STATES, UNITS, WORK, run_lane, run_lanes
+from simulator.hardware.attention_lane import PHASES, STATES, UNITS, WORK, run_lane, run_lanes
 from tests.reference import attention_lane as twin
 
 Counts = NDArray[np.int64]
@@ -37,21 +37,26 @@ def works(draw: st.DrawFn, most: int = 12) -> Counts:
 befores = st.one_of(st.just((0, 0)), st.tuples(st.integers(0, 9), st.integers(0, 9)))
 
 
-def kernel(work: Counts, before: tuple[int, int], phased: bool) -> tuple[int, Counts]:
-    states = np.zeros((len(UNITS), len(STATES)), np.int64)
-    return int(run_lane(work, np.array(before), phased, states)), states
+Lane = tuple[int, Counts, Counts]
 
 
-def stepped(work: Counts, before: tuple[int, int], phased: bool, **changed: Any) -> tuple[int, Counts]:
+def kernel(work: Counts, before: tuple[int, int], phased: bool) -> Lane:
+    states, phases = np.zeros((len(UNITS), len(STATES)), np.int64), np.zeros(len(PHASES), np.int64)
+    return int(run_lane(work, np.array(before), phased, states, phases)), states, phases
+
+
+def stepped(work: Counts, before: tuple[int, int], phased: bool, **changed: Any) -> Lane:
     """What the twin makes of a lane, written as the kernel writes it."""
     groups = [dict(zip(WORK, group, strict=True)) for group in work.tolist()]
     made = twin.run(groups, before, phased, **changed)
     assert all(set(spent) <= set(STATES) for spent in made.spent.values())
-    return made.total, np.array([[made.spent[unit][state] for state in STATES] for unit in UNITS])
+    states = np.array([[made.spent[unit][state] for state in STATES] for unit in UNITS])
+    return made.total, states, np.array([made.phases[phase] for phase in PHASES])
 
 
-def assert_lanes_equal(one: tuple[int, Counts], other: tuple[int, Counts]) -> None:
+def assert_lanes_equal(one: Lane, other: Lane) -> None:
     assert one[0] == other[0]
+    assert one[2].tolist() == other[2].tolist()
     named = [
         {(unit, state): int(lane[1][u, s]) for u, unit in enumerate(UNITS) for s, state in enumerate(STATES)}
         for lane in (one, other)
@@ -77,7 +82,7 @@ def test_the_slowest_unit_hardly_waits(column: int, phased: bool) -> None:
     work = np.ones((6, len(WORK)), np.int64)
     work[:, WORK.index("filter" if WORK[column] != "filter" else "detect_filter")] = 0
     work[:, column] = 40
-    cycles, states = made = kernel(work, (0, 0), phased)
+    cycles, states, _ = made = kernel(work, (0, 0), phased)
     assert_lanes_equal(made, stepped(work, (0, 0), phased))
     assert 6 * 40 <= cycles < 6 * 40 + 25
     assert 6 * 40 <= states[:, 0].max() <= 6 * 42
@@ -103,11 +108,13 @@ def test_every_lane_of_every_part_and_head_has_its_own_groups(
     before = rng.integers(0, 5, (3, parts, lanes, 2))
     cycles = np.zeros((3, parts, lanes), np.int64)
     states = np.zeros((*cycles.shape, len(UNITS), len(STATES)), np.int64)
-    run_lanes(heads, before, order, bounds, phased, cycles, states)
+    phases = np.zeros((*cycles.shape, len(PHASES)), np.int64)
+    run_lanes(heads, before, order, bounds, phased, cycles, states, phases)
     for head, part, lane in np.ndindex(*cycles.shape):
         own = order[slice(*bounds[part * lanes + lane : part * lanes + lane + 2])]
         alone = kernel(heads[head][own], tuple(before[head, part, lane]), phased)
-        assert_lanes_equal((cycles[head, part, lane], states[head, part, lane]), alone)
+        at = head, part, lane
+        assert_lanes_equal((cycles[at], states[at], phases[at]), alone)
 
 
 @pytest.mark.parametrize("changed", [{"buffers": 1}, {"buffers": 3}, {"ahead": 0}, {"ahead": 2}], ids=str)

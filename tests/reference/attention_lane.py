@@ -127,6 +127,8 @@ class LaneResult:
     total: int
     spent: dict[str, Counter[str]]
     """Cycles of each unit by what it did; each sums to `total`."""
+    phases: Counter[str]
+    """Cycles in which the lane prepares or detects, in which it multiplies or weighs connections, and does both."""
 
 
 def turns(groups: int, ahead: int) -> list[str]:
@@ -172,7 +174,7 @@ def run(
     ]
     steps[0].hands_on = groups
 
-    now = 0
+    now, phases = 0, Counter[str]()
     while True:
         while any(step.settle(units, now) for step in steps):
             pass
@@ -180,12 +182,15 @@ def run(
             break
         if not any(step.working is not None for step in steps):
             raise ValueError("nothing works, and something is left to do")
+        going_on = {step.name for step in steps if step.working is not None}
+        detection, attention = going_on & {"prepare", "detect"}, going_on & {"scores", "softmax", "context"}
+        phases.update(detection=bool(detection), attention=bool(attention), both=bool(detection and attention))
         for unit in units.values():
             unit.tick()
         now += 1
     for unit in units.values():
         unit.spent["fill_drain"] += unit.waited
-    return LaneResult(now, {name: unit.spent for name, unit in units.items()})
+    return LaneResult(now, {name: unit.spent for name, unit in units.items()}, phases)
 
 
 def _product(group: Mapping[str, int], step: str) -> dict[str, int]:

@@ -17,7 +17,7 @@ from simulator.accelerators.dota.cut import Cut, Waves, cut_queries, detects, gr
 from simulator.dataflow.token_parallel import OPERAND_BITS, AttentionMatch
 from simulator.hardware import attention_lane as lane
 from simulator.hardware.rmmu import precision_of
-from simulator.program import Action, Counts, Macs, Program, Stage, Stream, Unit, dram_actions, unit_of
+from simulator.program import Action, Counts, Macs, Phase, Program, Stage, Stream, Unit, dram_actions, unit_of
 from simulator.trace import Attention, Tensor
 from simulator.trace.connections import allowed_keys
 
@@ -112,8 +112,9 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
     shape = (work.waves.heads, *work.cut.queries.shape)
     cycles = np.zeros(shape, np.int64)
     states = np.zeros((*shape, len(lane.UNITS), len(lane.STATES)), np.int64)
-    phased = work.detects and work.shared
-    lane.run_lanes(_doing(work), _before(work), work.cut.order, work.cut.bounds, phased, cycles, states)
+    phases = np.zeros((*shape, len(lane.PHASES)), np.int64)
+    cut, phased = work.cut, work.detects and work.shared
+    lane.run_lanes(_doing(work), _before(work), cut.order, cut.bounds, phased, cycles, states, phases)
     spent = work.waves.add(states.sum(axis=2))
     longest = work.waves.longest(cycles.max(axis=2))
     units = _units(work, spent, longest)
@@ -125,11 +126,15 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
         stages=(Stage("attention", longest, units),),
         reads=reads,
         writes=writes,
-        depth=work.cut.depth,
+        depth=cut.depth,
         actions=(*_actions(work, spent), *dram_actions(reads, writes, chip.dram.energy_pj_per_bit)),
         macs=Macs(operator.macs, macs, macs),
         peak=_peak(work),
         floors=_floors(work, units, macs),
+        phases={
+            name: Phase(chip.all_lanes, spans)
+            for name, spans in zip(lane.PHASES, work.waves.add(phases.sum(axis=2)).T, strict=True)
+        },
     )
 
 
