@@ -42,7 +42,7 @@ def sets(words: NDArray[np.uint64], keys: int) -> list[set[int]]:
     st.one_of(st.integers(0, 62), st.integers(0, 4)),
     st.sampled_from(PRECISIONS),
 )
-@settings(max_examples=1000)
+@settings(max_examples=600)
 def test_rescaling_equals_the_fraction(number: int, shift: int, precision: int) -> None:
     expected = twin.rescale(number, shift, precision)
     assert rescale(number, shift, *limits(precision)) == expected
@@ -88,7 +88,7 @@ def estimates(draw: st.DrawFn) -> tuple[Integers, Integers, bool]:
     return rng.choice(pool, (queries, rank)), rng.choice(pool, (keys, rank)), causal
 
 
-@settings(max_examples=500)
+@settings(max_examples=350)
 @given(estimates(), st.floats(0, 1, exclude_min=True))
 def test_top_k_equals_the_twin_and_is_row_balanced(made: tuple[Integers, Integers, bool], retention: float) -> None:
     queries, keys, causal = made
@@ -105,7 +105,7 @@ def test_top_k_equals_the_twin_and_is_row_balanced(made: tuple[Integers, Integer
     np.testing.assert_array_equal(unpack_rows(words, len(keys)), by_the_trace)
 
 
-@settings(max_examples=500)
+@settings(max_examples=350)
 @given(estimates(), st.data())
 def test_threshold_equals_the_twin(made: tuple[Integers, Integers, bool], data: st.DataObject) -> None:
     queries, keys, causal = made
@@ -169,8 +169,8 @@ def detectors(draw: st.DrawFn) -> Attention:
     )
 
 
-def expected(operator: Attention, image: int, head: int) -> list[set[int]]:
-    """What the twin keeps of one head of an operator."""
+def expected(operator: Attention, image: int, head: int, every: int) -> list[set[int]]:
+    """What the twin keeps of every so many queries of one head of an operator."""
 
     def values(role: str) -> Any:
         return getattr(operator, role).values().tolist()
@@ -182,7 +182,8 @@ def expected(operator: Attention, image: int, head: int) -> list[set[int]]:
         assert isinstance(shift, tuple)
         projected = twin.rescaled_product(source, values("projection"), operator.projection_shift, operator.precision)
         made.append(twin.rescaled_product(projected, values(role)[head], shift[head], operator.precision))
-    scores, allowed = twin.scores(*made), twin.allowed(operator.query_count, operator.key_count, operator.causal)
+    scores = twin.scores(made[0][::every], made[1])
+    allowed = twin.allowed(operator.query_count, operator.key_count, operator.causal)[::every]
     if operator.rule == "threshold":
         assert isinstance(operator.threshold, tuple)
         return twin.threshold(scores, allowed, operator.threshold[head])
@@ -190,11 +191,11 @@ def expected(operator: Attention, image: int, head: int) -> list[set[int]]:
     return twin.top_k(scores, allowed, counts or twin.how_many(allowed, operator.retention or 1.0))
 
 
-def assert_detected(operator: Attention, image: int, heads: range) -> None:
+def assert_detected(operator: Attention, image: int, heads: range, every: int = 1) -> None:
     chip = Detector(operator)
     for head in heads:
         words = chip.keep(image, head)
-        assert sets(words, operator.key_count) == expected(operator, image, head)
+        assert sets(words, operator.key_count)[::every] == expected(operator, image, head, every)
         np.testing.assert_array_equal(words, operator.kept(image, head))
 
 
@@ -207,11 +208,12 @@ def test_detectors_equal_the_twin_and_the_trace(operator: Attention) -> None:
 
 @pytest.mark.skipif(not SHIPPED.is_file(), reason=f"no trace with a trained detector is shipped yet: {SHIPPED.name}")
 def test_the_detector_of_a_shipped_transformer() -> None:
-    """Every layer and head of one sequence."""
+    """A head of every layer against the trace's own rules, some of its rows against the twin."""
     operators = [one for one in load_trace(SHIPPED).operators if isinstance(one, Attention) and one.is_detected]
     assert operators
-    for operator in operators:
-        assert_detected(operator, 0, range(operator.heads))
+    for layer, operator in enumerate(operators):
+        own = layer % operator.heads
+        assert_detected(operator, 0, range(own, own + 1), every=7)
 
 
 # Timing

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import mul
 
 Matrix = Sequence[Sequence[int]]
 
@@ -20,7 +21,7 @@ def rescale(number: int, shift: int, precision: int) -> int:
 
 def product(left: Matrix, right: Matrix) -> list[list[int]]:
     columns = list(zip(*right, strict=True))
-    return [[sum(a * b for a, b in zip(row, column, strict=True)) for column in columns] for row in left]
+    return [[sum(map(mul, row, column)) for column in columns] for row in left]
 
 
 def rescaled_product(left: Matrix, right: Matrix, shift: int, precision: int) -> list[list[int]]:
