@@ -323,8 +323,9 @@ class Attention(Operator):
     def agrees(self, output: Attended) -> bool:
         """Tell whether exactly the connections of `kept` were kept, and `reference_output` met within the tolerance."""
         for image, head in np.ndindex(self.images, self.heads):
-            words, expected = output.kept[image, head], self.reference_output(image, head)
-            if expected is None or not np.array_equal(words, self.kept(image, head)):
+            kept = self.kept(image, head)
+            expected = self.reference_output(image, head, kept)
+            if expected is None or not np.array_equal(output.kept[image, head], kept):
                 return False
             error = np.abs(output.values[image, head] - expected)
             if not (error <= output.tolerance[image, head][:, None]).all():
