@@ -87,7 +87,7 @@ def test_a_group_takes_the_cycles_of_the_datapath() -> None:
         "heads", dense(1, 1, 4, 32), dense(1, 1, 64, 32), dense(1, 1, 64, 32), rule="top_k", retention=0.25,
         memory=dense(1, 64, 64, bits=8), **detector(4, heads=1),
     )  # fmt: skip
-    result = run(operator, lanes__count="1", sram__banks="1024")
+    result = run(operator, lanes__count="1", sram__banks="1024", rmmu__detection_rows="4")
     project = -(-4 * 64 * 16 // (4 * 16 * 4)) + 64 * 64 * 16 // (4 * 16 * 4)
     before = project + -(-68 * 16 * 16 // (4 * 16 * 16))
     rows = -(-16 * 4 * 32 // (28 * 16))
