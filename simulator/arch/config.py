@@ -118,8 +118,8 @@ def read_config(name_or_path: str | Path) -> Config:
     return parse_config(*read_shipped(name_or_path, "", (".yaml", ".yml"), "architecture"))
 
 
-def parse_config(text: str, name: str, origin: str) -> Config:
-    """Read a configuration from YAML text; see ``read_config``."""
+def parse_config(text: str, name: str, origin: str, kind: str = "accelerator") -> Config:
+    """Read a configuration from YAML text, of an accelerator or another ``kind`` of model; see ``read_config``."""
     document = _parse(text, origin)
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
@@ -130,10 +130,10 @@ def parse_config(text: str, name: str, origin: str) -> Config:
     if type(version) is not int or version != VERSION:
         newer = ", a newer Skipper's" if type(version) is int and version > VERSION else ""
         raise InputError(f"{origin}: key 'skipper' says format {version}{newer}; expected {VERSION}, the one read here")
-    accelerator, description = document.pop("accelerator", None), document.pop("description", "")
+    accelerator, description = document.pop(kind, None), document.pop("description", "")
     if not isinstance(accelerator, str):
         found = "missing" if accelerator is None else f"{accelerator!r}"
-        raise InputError(f"{origin}: key 'accelerator' is {found}; expected the name of the accelerator's model")
+        raise InputError(f"{origin}: key '{kind}' is {found}; expected the name of the {kind}'s model")
     name = document.pop("name", name)
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise InputError(f"{origin}: key 'name' is {name!r}; expected the configuration's name, a printable word")
