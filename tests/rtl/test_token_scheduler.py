@@ -22,8 +22,8 @@ Loads = list[tuple[int, int, int, int]]
 """(cycle, round, key, mask of the queries served) of each load, the cycle from the first group's taking."""
 
 
-def built(folder: Path, *changes: Change) -> Bench:
-    return build(folder, ("token_scheduler.sv", "bench_token_scheduler.sv"), {"TOKENS": TOKENS, "KEYS": KEYS}, *changes)
+def built(folder: Path, keys: int, *changes: Change) -> Bench:
+    return build(folder, ("token_scheduler.sv", "bench_token_scheduler.sv"), {"TOKENS": TOKENS, "KEYS": keys}, *changes)
 
 
 @pytest.fixture(scope="module")
