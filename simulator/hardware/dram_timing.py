@@ -163,7 +163,9 @@ class Timing(Part):
     tCCD_S: Cycles
     """Between reads, or writes, of different groups."""
     tCCD_L: Cycles
-    """Between reads, or writes, of one group."""
+    """Between reads of one group."""
+    tCCD_L_WR: Cycles
+    """Between writes of one group (DDR5); as tCCD_L in other standards."""
     tRTRS: CyclesOrNone
     """Gap on the data bus when the rank, or its direction, changes."""
     tPPD: CyclesOrNone
@@ -179,10 +181,10 @@ class Timing(Part):
     def _refresh_ends_before_the_next(cls, value: int, info: ValidationInfo) -> int:
         return _at_least(value, info, "tRFC")
 
-    @field_validator("tRRD_L", "tWTR_L", "tCCD_L")
+    @field_validator("tRRD_L", "tWTR_L", "tCCD_L", "tCCD_L_WR")
     @classmethod
     def _same_group_is_not_faster(cls, value: int, info: ValidationInfo) -> int:
-        return _at_least(value, info, str(info.field_name).replace("_L", "_S"))
+        return _at_least(value, info, f"{str(info.field_name).partition('_')[0]}_S")
 
     @field_validator("tFAW")
     @classmethod
@@ -292,7 +294,8 @@ class Dram(Part):
 
     organisation: Organisation
     timing: Timing
-    currents: Currents
+    currents: Currents | None = None
+    """Without them, energy is not known."""
     controller: Controller
 
     @field_validator("timing")
@@ -330,8 +333,15 @@ class Dram(Part):
         return DetailedPort(self, clock)
 
     def energy(self, counts: Counts) -> Energy:
-        """Return a run's energy by current: V × mA × ns = pJ, times the devices of a rank (Micron TN-40-07)."""
+        """Return a run's energy by current: V × mA × ns = pJ, times the devices of a rank (Micron TN-40-07).
+
+        Raises:
+            InputError: the memory has no currents.
+
+        """
         t, i, o = self.timing, self.currents, self.organisation
+        if i is None:
+            raise InputError("this memory has no section 'currents', from which energy is computed")
         unit = i.VDD * t.tCK / 1000 * o.devices
         row = i.IDD0 * (t.tRAS + t.tRP) - i.IDD3N * t.tRAS - i.IDD2N * t.tRP
         return Energy(
@@ -351,9 +361,8 @@ class Dram(Part):
         read, write = t.AL + t.CL, t.AL + t.CWL
         read_delay, write_delay = read + burst, write + burst
         one_group = o.bank_groups == 1
-        tccd_l, twtr_l, trrd_l = (
-            (t.tCCD_S, t.tWTR_S, t.tRRD_S) if one_group else (t.tCCD_L, t.tWTR_L, t.tRRD_L)
-        )  # fmt: skip
+        tccd_l, tccd_l_wr = (t.tCCD_S, t.tCCD_S) if one_group else (t.tCCD_L, t.tCCD_L_WR)
+        twtr_l, trrd_l = (t.tWTR_S, t.tRRD_S) if one_group else (t.tWTR_L, t.tRRD_L)
         return Rules(
             channels=o.channels,
             ranks=o.ranks,
@@ -392,7 +401,7 @@ class Dram(Part):
             read_precharge=t.AL + t.tRTP,
             read_activate=t.AL + burst + t.tRTP + t.tRP,
             read_refresh=t.AL + t.tRTP + t.tRP,
-            write_write_l=max(burst, tccd_l),
+            write_write_l=max(burst, tccd_l_wr),
             write_write_s=max(burst, t.tCCD_S),
             write_write_o=burst,
             write_read_l=write_delay + twtr_l,

@@ -56,14 +56,14 @@ def distances(dram: Dram) -> dict[tuple[str, int], dict[str, int]]:
     t, o = dram.timing, dram.organisation
     burst = o.burst_length // o.data_rate
     rl, wl = t.AL + t.CL, t.AL + t.CWL
-    ccd, wtr, rrd = (
-        (t.tCCD_S, t.tWTR_S, t.tRRD_S) if o.bank_groups == 1 else (t.tCCD_L, t.tWTR_L, t.tRRD_L)
-    )  # fmt: skip
+    ccd, ccd_write, wtr, rrd = t.tCCD_L, t.tCCD_L_WR, t.tWTR_L, t.tRRD_L
+    if o.bank_groups == 1:
+        ccd, ccd_write, wtr, rrd = t.tCCD_S, t.tCCD_S, t.tWTR_S, t.tRRD_S
     turn = rl + burst - wl + t.tRTRS
     write_to_precharge = wl + burst + t.tWR
     near = {
         "read": {"read": max(burst, ccd), "write": turn},
-        "write": {"read": wl + burst + wtr, "write": max(burst, ccd)},
+        "write": {"read": wl + burst + wtr, "write": max(burst, ccd_write)},
     }
     rank = {
         "read": {"read": max(burst, t.tCCD_S), "write": turn},
