@@ -103,7 +103,7 @@ def variant(operator: Attention, retention: Retention) -> Attention:
     """Return the operator with as many connections omitted as the configuration says.
 
     Raises:
-        InputError: a part is to be kept of what the trace gives as a mask.
+        InputError: a part is to be kept, but the trace gives a mask, or nothing that tells which part.
 
     """
     if retention == "trace":
@@ -112,9 +112,10 @@ def variant(operator: Attention, retention: Retention) -> Attention:
         roles = ("mask", "tokens", "projection", "detector_query", "detector_key", "memory")
         without: dict[str, Any] = dict.fromkeys(roles)
         return replace(operator, **without, rule="none", retention=None, keys_per_row=None, threshold=None)
-    if operator.mask is not None:
+    if operator.mask is not None or (operator.rank is None and operator.rule != "top_k"):
+        given = "a mask" if operator.mask is not None else "no detector"
         raise InputError(
-            f"operator '{operator.name}': attention.retention is {retention}, but the trace gives a mask; "
+            f"operator '{operator.name}': attention.retention is {retention}, but the trace gives {given}; "
             "expected 'trace' or 'full'"
         )
     return replace(operator, rule="top_k", retention=retention, keys_per_row=None, threshold=None)
@@ -152,8 +153,9 @@ def _match_attention(operator: Attention, geometry: AttentionGeometry, check: bo
         if made.pairs.sum() != count_kept(words).sum():
             raise LawViolation(f"{operator.name}: {made.pairs.sum()} pairs are issued, {count_kept(words).sum()} kept")
         records[image, head] = np.stack([getattr(made, field) for field in RECORD], axis=1)
-        if output is not None and made.issues is not None:
+        if output is not None:
             output.kept[image, head] = words
+        if output is not None and made.issues is not None and operator.has_values:
             output.values[image, head], output.tolerance[image, head] = _attend(
                 operator, image, head, words, made.issues
             )
@@ -222,10 +224,12 @@ def _attend(
     )
     scales = [_scale(tensor, image) for tensor in (operator.query, operator.key, operator.value)]
     step = operator.scale * scales[0] * scales[1]
-    output = np.zeros((operator.query_count, operator.value_size), np.int64)
-    attend(issues, queries, keys, values, np.float32(step), output)
     lengths = [np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1)) for rows in (queries, keys)]
     highest = step * lengths[0] * lengths[1].max()  # |q·k| ≤ |q| |k|
+    if highest.max(initial=0) > np.finfo(np.float32).max:
+        raise InputError(f"operator '{operator.name}': scores may reach {highest.max():.2g}, more than FP32 holds")
+    output = np.zeros((operator.query_count, operator.value_size), np.int64)
+    attend(issues, queries, keys, values, np.float32(step), output)
     largest = float(np.abs(values.astype(np.float64)).max()) * scales[2]
     real = output.astype(np.float64) * float(2.0**-FRACTION * scales[2])
     return real, tolerance(count_kept(words), highest, largest)

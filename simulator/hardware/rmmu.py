@@ -8,7 +8,8 @@ Dense layers: a lane holds tokens, and computes a block of outputs at a time, on
 steps of a row's width: weights of a step stay in the rows while the lane's tokens pass, one per cycle, and the sums of
 a step are added to those before by the accumulator. The adder trees fill once per block.
 
-Source: Qu et al., "DOTA", ASPLOS 2022 (32 × 16 FX16 PEs per lane, precision per PE row); the loop order is assumed.
+Source: Qu et al., "DOTA", ASPLOS 2022 (32 × 16 FX16 PEs per lane, precision per PE row; 1 : 4 : 16 : 64 is recalled
+with medium confidence, and follows from the 4-bit multipliers down to INT4); the loop order is assumed.
 """
 
 from __future__ import annotations

@@ -176,6 +176,27 @@ def test_a_sequence_too_long_for_two_heads_at_once_waits_for_its_keys() -> None:
     assert long.program.tiles > 2
 
 
+def test_what_is_kept_is_checked_where_only_the_detector_has_values() -> None:
+    given = heads_of(shipped())[0]
+    maps = [dense(2, 4, 512, 16) for _ in range(3)]
+    operator = replace(given, query=maps[0], key=maps[1], value=maps[2])
+    assert simulate(trace_of(operator), load_arch("dota"), check=True).verified is True
+
+
+def test_rows_that_also_detect_are_bound_by_both() -> None:
+    result = run(attention(256, rule="top_k", retention=0.05, **detector(256)), rmmu__detection_rows="0")
+    rows = result.program.floors["pe_rows"]
+    assert result.program.macs.performed / (4 * 32 * 16) + 256 * 256 * 16 / (4 * 32 * 16 * 16) < rows <= result.cycles
+
+
+def test_every_chip_reads_the_projection() -> None:
+    operator = attention(64, images=4, rule="top_k", retention=0.1, **detector(64, images=4))
+    for chips in (1, 3, 9):
+        reads = run(operator, chips__count=str(chips)).program.reads
+        projection = next(stream for stream in reads if stream.name == "projection")
+        assert projection.size.sum() == min(chips, 4) * 64 * 16 * 2 // 8
+
+
 def test_what_is_computed_between_products_is_paid_for() -> None:
     """16 exponentials and 16 divisions per cycle and lane: 4 × 100 elements of a softmax, 25 cycles."""
     result = run(Rowwise("softmax", dense(4, 100), kind="softmax"))

@@ -110,7 +110,7 @@ def test_full_attention_has_neither_detector_nor_mask(kind: str, causal: bool) -
     assert (full.scale, full.causal, full.name) == (operator.scale, causal, "a")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mask"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("mask", "none")])
 def test_a_part_of_each_row(kind: str) -> None:
     """Half of 9 keys are 5; with a detector these are its best ones."""
     operator = attention(kind)
@@ -125,11 +125,12 @@ def test_a_part_of_each_row(kind: str) -> None:
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_part_of_a_mask_is_refused(check: bool) -> None:
-    with pytest.raises(InputError, match=r"operator 'a': attention.retention is 0.5, but the trace gives a mask"):
-        variant(attention("mask"), 0.5)
+@pytest.mark.parametrize(("kind", "gives"), [("mask", "a mask"), ("none", "no detector")])
+def test_a_part_of_a_mask_or_without_a_detector_is_refused(kind: str, gives: str, check: bool) -> None:
+    with pytest.raises(InputError, match=f"operator 'a': attention.retention is 0.5, but the trace gives {gives}"):
+        variant(attention(kind), 0.5)
     with pytest.raises(InputError, match="expected 'trace' or 'full'"):
-        match(attention("mask"), attending(0.5), check)
+        match(attention(kind), attending(0.5), check)
 
 
 # What is computed
@@ -152,7 +153,7 @@ def attentions(draw: st.DrawFn) -> Attention:
 @settings(max_examples=150)
 @given(attentions(), st.sampled_from(("trace", "full", 0.2, 1.0)), st.sampled_from(ORDERS), st.integers(1, 5))
 def test_what_lanes_attend_to_agrees(operator: Attention, retention: Any, order: str, tokens: int) -> None:
-    if operator.mask is not None and retention not in ("trace", "full"):
+    if retention not in ("trace", "full") and (operator.mask is not None or operator.rule == "none"):
         retention = "trace"
     machine = attending(retention, tokens=tokens, order=order, lanes=3)
     made = match(operator, machine, check=True)

@@ -58,13 +58,14 @@ def geometry(operator: Operator, chip: Chip) -> Geometry:
             f"operator '{operator.name}' ({operator.type}): a transformer accelerator does not run it; "
             "expected attention, linear or rowwise"
         )
-    for role, tensor in operator.tensors.items():
-        if tensor.bits > OPERAND_BITS:
+    computed = variant(operator, chip.attention.retention) if isinstance(operator, Attention) else operator
+    for role, tensor in computed.tensors.items():
+        if role != "output" and tensor.bits > OPERAND_BITS:  # an output is stored as an operand of the next operator
             raise InputError(
-                f"operator '{operator.name}': {role} has {tensor.bits} bits, but PEs multiply at most {OPERAND_BITS}"
+                f"operator '{operator.name}': {role} has {tensor.bits} bits, but operands have at most {OPERAND_BITS}"
             )
-    if isinstance(operator, Attention):
-        cut_queries(variant(operator, chip.attention.retention), chip)
+    if isinstance(computed, Attention):
+        cut_queries(computed, chip)
         return chip.attention_geometry
     return chip.dense_geometry
 

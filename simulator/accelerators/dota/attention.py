@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,16 @@ class Work:
         """Numbers of a key and its value."""
         return self.operator.head_size + self.operator.value_size
 
+    @property
+    def projection_bytes(self) -> int:
+        """Of P, two bits for each of −1, 0 and 1."""
+        assert self.operator.projection is not None
+        return -(-self.operator.projection.size * 2 // 8)
+
+    def estimated(self, vectors: Any) -> Any:
+        """Return the bytes of so many vectors of the detector, of its rank and precision."""
+        return -(-vectors * self.rank * self.operator.precision // 8)
+
     @cached_property
     def cut(self) -> Cut:
         """How the queries of a head are cut."""
@@ -114,7 +125,9 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
     states = np.zeros((*shape, len(lane.UNITS), len(lane.STATES)), np.int64)
     phases = np.zeros((*shape, len(lane.PHASES)), np.int64)
     cut, phased = work.cut, work.detects and work.shared
-    lane.run_lanes(_doing(work), _before(work), cut.order, cut.bounds, phased, cycles, states, phases)
+    doing, before = _doing(work), _before(work)
+    lane.run_lanes(doing, before, cut.order, cut.bounds, phased, cycles, states, phases)
+    detecting = int(doing[..., lane.WORK.index("detect_rows")].sum() + before[..., 0].sum())
     spent = work.waves.add(states.sum(axis=2))
     longest = work.waves.longest(cycles.max(axis=2))
     units = _units(work, spent, longest)
@@ -130,7 +143,7 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
         actions=(*_actions(work, spent), *dram_actions(reads, writes, chip.dram.energy_pj_per_bit)),
         macs=Macs(operator.macs, macs, macs),
         peak=_peak(work),
-        floors=_floors(work, units, macs),
+        floors=_floors(work, units, macs, detecting),
         phases={
             name: Phase(chip.all_lanes, spans)
             for name, spans in zip(lane.PHASES, work.waves.add(phases.sum(axis=2)).T, strict=True)
@@ -141,6 +154,8 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
 def _mapping(operator: Attention) -> str:
     if operator.mask is not None:
         return "given"
+    if operator.rule == "top_k" and operator.rank is None:
+        return "drawn"
     return {"none": "full", "top_k": "top-k", "threshold": "threshold"}[operator.rule]
 
 
@@ -178,7 +193,7 @@ def _before(work: Work) -> Counts:
     before = np.zeros((work.waves.heads, *cut.queries.shape, 2), np.int64)
     if not work.detects:
         return before
-    for source, held in _sources(work):
+    for _, source, held in _sources(work):
         sums = chip.rmmu.cycles(held * source.shape[-1] * work.rank, work.detection_rows, precision_of(source.bits))
         before[:, 0, :, 0] += work.waves.new_image[:, None] * sums
     products = (cut.queries + cut.first[:, None] * cut.keys) * work.rank**2
@@ -188,13 +203,13 @@ def _before(work: Work) -> Counts:
     return before
 
 
-def _sources(work: Work) -> Iterator[tuple[Tensor, Counts]]:
-    """Yield what is projected, and how many of its tokens each lane holds."""
+def _sources(work: Work) -> Iterator[tuple[str, Tensor, Counts]]:
+    """Yield what is projected: its role, the tensor, and how many of its tokens each lane holds."""
     operator, chip = work.operator, work.chip
-    for source in (operator.tokens, operator.memory):
+    for role, source in (("tokens", operator.tokens), ("memory", operator.memory)):
         if source is not None:
             live = chip.lanes.homes(source.shape[1], chip.scheduler.tokens)
-            yield source, np.bincount(live, minlength=chip.lanes.count)
+            yield role, source, np.bincount(live, minlength=chip.lanes.count)
 
 
 def _units(work: Work, spent: Counts, cycles: Counts) -> dict[str, Unit]:
@@ -212,14 +227,21 @@ def _units(work: Work, spent: Counts, cycles: Counts) -> dict[str, Unit]:
     return units
 
 
-def _floors(work: Work, units: dict[str, Unit], macs: int) -> dict[str, int]:
-    """Cycles that each unit needs for its work alone, were it spread perfectly and never kept waiting."""
-    floors = {name: -(-int(unit.states[:, 0].sum()) // unit.instances) for name, unit in units.items()}
-    floors["pe_rows" if work.shared else "attention_rows"] = -(-macs // _peak(work))
+def _floors(work: Work, units: dict[str, Unit], macs: int, detecting: int) -> dict[str, int]:
+    """Cycles that each unit needs for its work alone, were it spread perfectly and never kept waiting.
+
+    detecting: cycles in which the rows of all lanes detect, added up.
+    """
+    lanes, cells = work.chip.all_lanes, work.attention_rows * work.chip.rmmu.width
+    floors = {
+        name: -(-int(units[name].states[:, 0].sum()) // units[name].instances)
+        for name in ("filter", "scheduler", "mfu")
+    }
     loads = int(work.match.of("union").sum()) * work.vector * OPERAND
-    floors["lane_sram"] = -(-loads // (work.chip.sram.bytes_per_cycle * work.chip.all_lanes))
-    del floors["link"]  # what crosses it depends on the order of loads
-    return floors
+    floors["lane_sram"] = -(-loads // (work.chip.sram.bytes_per_cycle * lanes))
+    if work.shared:
+        return {"pe_rows": -(-(macs + detecting * cells) // (lanes * cells)), **floors}
+    return {"attention_rows": -(-macs // (lanes * cells)), "detection_rows": -(-detecting // lanes), **floors}
 
 
 def _reads(work: Work) -> tuple[Stream, ...]:
@@ -239,12 +261,12 @@ def _reads(work: Work) -> tuple[Stream, ...]:
         reads.append(read("mask", work.of_parts(queries), -(-S // 8), N * H * L))
     if work.detects:
         images = work.of_first(work.waves.new_image)
-        for name, (source, _) in zip(("tokens", "memory"), _sources(work), strict=False):
-            reads.append(read(name, images, source.shape[1] * source.shape[2] * OPERAND, N))
-            projection = -(-source.shape[2] * work.rank * 2 // 8)
-        reads.append(read("projection", work.of_first(np.arange(work.waves.heads) == 0), projection, 1))
-        weights = -(-2 * work.rank**2 * operator.precision // 8)
-        reads.append(read("detector", work.of_first(np.ones(work.waves.heads, np.bool_)), weights, H))
+        for role, source, _ in _sources(work):
+            reads.append(read(role, images, source.shape[1] * source.shape[2] * OPERAND, N))
+        reads.append(read("projection", work.of_first(work.waves.new_chip), work.projection_bytes, 1))
+        reads.append(
+            read("detector", work.of_first(np.ones(work.waves.heads, np.bool_)), work.estimated(2 * work.rank), H)
+        )
     return tuple(reads)
 
 
@@ -266,7 +288,28 @@ def _actions(work: Work, spent: Counts) -> Iterator[Action]:
     queries = work.of_parts(work.cut.queries.sum(axis=1))
     stored = work.of_first(work.waves.new_keys) * work.operator.key_count
     vector = work.vector * OPERAND
-    yield from sram_actions((queries + stored) * vector, (queries + loads) * vector, work.chip)
+    written, read = _detection_bytes(work) if work.detects else (0, 0)
+    yield from sram_actions((queries + stored) * vector + written, (queries + loads) * vector + read, work.chip)
+
+
+def _detection_bytes(work: Work) -> tuple[Counts, Counts]:
+    """Return what detection writes to the lanes' SRAM and reads from it, by tile.
+
+    Tokens and their projection once per image; the projection is read for each head; Q̃ is written and read once, K̃ is
+    written to every lane and read for each group.
+    """
+    operator, cut, lanes = work.operator, work.cut, work.chip.lanes.count
+    written = read = work.of_first(work.waves.new_chip) * work.projection_bytes
+    images, heads = work.of_first(work.waves.new_image), work.of_first(np.ones(work.waves.heads, np.bool_))
+    for _, source, held in _sources(work):
+        size, projected = source.shape[1] * source.shape[2] * OPERAND, work.estimated(int(held.sum()))
+        written = written + images * (size + projected)
+        read = read + images * size + heads * projected
+    queries = work.of_parts(work.estimated(cut.queries.sum(axis=1)))
+    keys = work.estimated(operator.key_count)
+    weights = heads * work.estimated(2 * work.rank)
+    groups = work.by_tile(work.estimated(work.seen))
+    return written + weights + queries + heads * keys * lanes, read + weights + queries + groups
 
 
 def _detection_actions(work: Work) -> Iterator[Action]:
@@ -274,11 +317,11 @@ def _detection_actions(work: Work) -> Iterator[Action]:
     tokens = cut.queries.sum(axis=1) + cut.first * operator.key_count
     products = work.by_tile(work.queries * work.seen) * k + work.of_parts(tokens) * k**2
     yield Action("rmmu", "multiply-add, detection", f"mac_int{operator.precision}", products)
-    for name, (source, _) in zip(("tokens", "memory"), _sources(work), strict=False):
+    for role, source, _ in _sources(work):
         precision = precision_of(source.bits)
         kind = "mac_fx16" if precision == OPERAND_BITS else f"mac_int{precision}"
         additions = work.of_first(work.waves.new_image) * (source.shape[1] * source.shape[2] * k)
-        yield Action("rmmu", f"project {name}", kind, additions)
+        yield Action("rmmu", f"project {role}", kind, additions)
     heads = work.of_first(np.ones(work.waves.heads, np.bool_))
     bits = (work.chip.lanes.count - 1) * operator.key_count * k * operator.precision
     yield Action("link", "estimated keys", "link_bit", heads * bits)

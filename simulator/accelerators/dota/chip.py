@@ -24,8 +24,6 @@ from simulator.program import Action, Counts, Stream
 
 OPERAND: Final = OPERAND_BITS // 8
 """Bytes of an operand, in DRAM and on chip."""
-PARTIAL_SUM: Final = 4
-"""Bytes of a partial sum."""
 
 
 def _retention(value: object) -> object:

@@ -20,7 +20,7 @@ class Room:
     """Bytes of a lane's SRAM that attention takes."""
 
     stays: int
-    """Of a head, while its queries pass: the lane's keys and values, and all estimated keys."""
+    """Of a head, while its queries pass: the lane's keys and values, its projected tokens, and all estimated keys."""
     group: int
     """Of a group of queries: themselves, their outputs, and what is stored of their detection."""
     fixed: int
@@ -30,13 +30,13 @@ class Room:
     def of(cls, operator: Attention, chip: Chip) -> Room:
         """Return what ``operator`` takes."""
         tokens, S = chip.scheduler.tokens, operator.key_count
-        held = np.bincount(chip.lanes.homes(S, tokens), minlength=chip.lanes.count)
+        held = int(np.bincount(chip.lanes.homes(S, tokens)).max())
         vector = (operator.head_size + operator.value_size) * OPERAND
         mask = tokens * -(-S // 8)
         bits = (operator.rank or 0) * operator.precision if detects(operator) else 0
         stored = mask if detects(operator) and chip.rmmu.detection_rows == 0 else 0
         return cls(
-            stays=int(held.max()) * vector + -(-S * bits // 8),
+            stays=held * vector + -(-(S + held) * bits // 8),
             group=tokens * vector + -(-tokens * bits // 8) + stored,
             fixed=2 * mask,
         )
@@ -127,6 +127,8 @@ class Waves:
 
     wave: Counts
     """(N · H,): of each head."""
+    new_chip: NDArray[np.bool_]
+    """(N · H,): whether it is the first of its chip."""
     new_image: NDArray[np.bool_]
     """(N · H,): whether its chip meets the image for the first time."""
     new_keys: NDArray[np.bool_]
@@ -165,4 +167,4 @@ def waves_of(operator: Attention, chips: Chips) -> Waves:
     else:
         wave, first = image * own + head % own, head % own == 0
     group = head * operator.groups // H
-    return Waves(wave, first, first | (group != np.roll(group, 1)))
+    return Waves(wave, wave == 0, first, first | (group != np.roll(group, 1)))

@@ -1,7 +1,7 @@
 """Dense layers on DOTA: a tile is a chunk of tokens × a block of outputs, one per PE row, × a piece of the reduction.
 
 The inputs of a chunk stay in the lanes' SRAM while the blocks of outputs follow each other; weights are streamed to all
-lanes at once, again for every chunk.
+lanes at once, again for every chunk. The accumulator holds the sums of a block until they are complete.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.dota.chip import OPERAND, PARTIAL_SUM, Chip, sram_actions, stream
+from simulator.accelerators.dota.chip import OPERAND, Chip, sram_actions, stream
 from simulator.dataflow.token_parallel import LinearMatch, shares
 from simulator.errors import InputError, LawViolation
 from simulator.program import Action, Counts, Macs, Program, Stage, Unit, dram_actions, unit_of
@@ -68,7 +68,7 @@ def _fit(operator: Linear, tokens: int, chip: Chip) -> tuple[int, int]:
     step = unit.rows * unit.width * OPERAND
     piece = min(-(-C // unit.width), max(1, chip.sram.size // (8 * step))) * unit.width
     weights = 2 * unit.rows * piece * OPERAND
-    token = 2 * C * OPERAND + unit.rows * (PARTIAL_SUM + 2 * OPERAND)
+    token = 2 * C * OPERAND + 2 * unit.rows * OPERAND
     if chip.sram.size < weights + token:
         raise InputError(
             f"operator '{operator.name}': a token and a block of weights take {weights + token} bytes of each lane's "
