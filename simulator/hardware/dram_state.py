@@ -200,5 +200,7 @@ def more_waiters(state: State) -> State:
 
 def copy_state(state: State) -> State:
     """Return a controller that goes on from the same state by itself."""
-    copied: dict[str, Any] = {name: array.copy() for name, array in state._asdict().items()}
+    copied: dict[str, Any] = {  # as plain integers: NumPy copies records field by field
+        name: array.view(np.int64).copy().view(array.dtype) for name, array in state._asdict().items()
+    }
     return State(**copied)
