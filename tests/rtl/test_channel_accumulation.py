@@ -18,6 +18,7 @@ from simulator.hardware.bits import pack
 from simulator.hardware.butterfly import concentrate, control_bits
 from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.pe_array import RECORD, PEArray, Rows, accumulate, assign
+from simulator.trace import Conv2d, ValueTensor, load_trace
 from tests.reference import channel_accumulation as twin
 from tests.reference.pe_array import recurrence
 from tests.rtl.bench import Bench, Change, Numbers, Response, build, join, needs_verilator
@@ -88,6 +89,23 @@ def random_rows(seed: int, count: int, setting: Setting) -> list[Row]:
         activations = rng.integers(1, 128, (pixels, channels)) * rng.choice([-1, 1], (pixels, channels))
         activations[rng.random((pixels, channels)) >= rng.choice([0, 0.1, 0.4, 0.8, 1], (pixels, 1))] = 0
         rows.append(Row(coefficients, activations))
+    return rows
+
+
+def shipped_rows(seed: int, count: int) -> list[Row]:
+    """Rows of pixels of the shipped network's layers, each with one of the layer's vectors of coefficients."""
+    rng = np.random.default_rng(seed)
+    trace = load_trace(Path(__file__).parents[2] / "traces" / "digits_cnn.safetensors")
+    layers = [layer for layer in trace.operators if isinstance(layer, Conv2d) and layer.coefficients is not None]
+    rows = []
+    for layer in layers:
+        assert isinstance(layer.input, ValueTensor)
+        assert isinstance(layer.coefficients, ValueTensor)
+        images, coefficients = layer.input.values(), layer.coefficients.values()
+        for _ in range(count // len(layers)):
+            pixels = images[rng.integers(len(images)), :, rng.integers(images.shape[2])].T
+            vector = coefficients[rng.integers(len(coefficients)), :, rng.integers(coefficients.shape[2])]
+            rows.append(Row(vector.astype(np.int64), pixels.astype(np.int64)))
     return rows
 
 
@@ -202,6 +220,13 @@ def bench(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 def test_random_rows(bench: Bench, setting: Setting) -> None:
     rows = random_rows(9, 1000, setting)
+    assert played(bench, setting, rows) == by_kernel(setting, rows)
+
+
+def test_rows_of_the_shipped_network(bench: Bench, setting: Setting) -> None:
+    rows = shipped_rows(16, 200)
+    assert max(np.abs(row.activations).max() for row in rows) < 128
+    assert any(row.coefficients.any() and row.activations.any() for row in rows)
     assert played(bench, setting, rows) == by_kernel(setting, rows)
 
 
