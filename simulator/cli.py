@@ -60,6 +60,14 @@ def main() -> None:
 @click.argument("trace")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE if not given.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
+@click.option(
+    "--memory",
+    default="simple",
+    show_default=True,
+    metavar="MEMORY",
+    help="'simple': bandwidth and latency; 'detailed': the DRAM that ARCH names, command by command; or a DRAM's name "
+    "or YAML file.",
+)
 @click.option("--check", is_flag=True, help="Compute real values, too, and compare them with plain NumPy, exactly.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @click.option("--timeline", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev to this file.")
@@ -69,6 +77,7 @@ def run(
     trace: str,
     out: Path | None,
     settings: tuple[str, ...],
+    memory: str,
     check: bool,
     as_json: bool,
     timeline: Path | None,
@@ -76,22 +85,24 @@ def run(
 ) -> None:
     """Simulate TRACE (a file, or the name of a shipped one) on ARCH (a name, or a YAML file)."""
     from simulator.accelerators import load_arch
+    from simulator.memory import choose_memory
     from simulator.results.folder import require_file, require_free, write_run, writing
-    from simulator.simulation import simulate
+    from simulator.simulation import run_digests, simulate
     from simulator.trace import load_trace
 
     machine = load_arch(arch, _pairs(settings))
+    chosen = choose_memory(memory, machine.chip, machine.config.origin)
     work = load_trace(trace)
-    folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", f"{machine.name}-{work.name}")[:200]
-    digests = {"trace": work.digest, "config": machine.digest, "version": __version__}
-    require_free(folder, digests, force, check)
+    named = [machine.name, work.name, *([] if chosen.detailed is None else [chosen.detailed.name])]
+    folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(named))[:200]
+    require_free(folder, run_digests(work, machine, chosen), force, check)
     if timeline is not None:
         require_file(timeline, folder)
     with click.progressbar(
         length=len(work.operators), file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=_name
     ) as bar:
         try:
-            result = simulate(work, machine, check, lambda operator: bar.update(1, operator))
+            result = simulate(work, machine, check, lambda operator: bar.update(1, operator), memory=chosen.detailed or memory)
         except InputError as error:
             raise InputError(f"{trace} on {arch}: {error}") from None
     if timeline is None:
@@ -115,23 +126,28 @@ def run(
 @main.command()
 @click.argument("arch")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
-def show(arch: str, settings: tuple[str, ...]) -> None:
+@click.option("--memory", metavar="MEMORY", help="Show a DRAM instead: 'detailed', that of ARCH, or a name or YAML file.")
+def show(arch: str, settings: tuple[str, ...], memory: str | None) -> None:
     """Show every parameter of ARCH and where it comes from."""
     from simulator.accelerators import load_arch
+    from simulator.memory import choose_memory
     from simulator.results.text import print_arch
 
-    print_arch(load_arch(arch, _pairs(settings)), _console())
+    machine = load_arch(arch, _pairs(settings))
+    chosen = None if memory is None else choose_memory(memory, machine.chip, machine.config.origin).detailed
+    print_arch(machine if chosen is None else chosen, _console())
 
 
 @main.command("list")
 def list_all() -> None:
-    """List the architectures, traces and technologies that come with Skipper."""
-    from simulator.arch import list_configs, list_technologies
+    """List the architectures, traces, memories and technologies that come with Skipper."""
+    from simulator.arch import list_configs, list_memories, list_technologies
     from simulator.trace import list_traces
 
     for title, names in (
         ("architectures", list_configs()),
         ("traces", list_traces()),
+        ("memories", list_memories()),
         ("technologies", list_technologies()),
     ):
         click.echo(f"{title}:")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,7 +68,7 @@ class Action:
     kind: str
     """Row of the technology table."""
     count: Counts
-    """Shape (tiles,)."""
+    """Shape (tiles,); of the whole operator, shape (1,), where it is not known by tile."""
     size: int = 0
     """Bytes of the memory accessed; 0 for logic."""
     width: int = 0
@@ -122,6 +122,7 @@ class Program:
     writes: tuple[Stream, ...]
     depth: int
     actions: tuple[Action, ...]
+    """On the chip; what the DRAM does is the memory's to count."""
     macs: Macs
     peak: int
     """MACs per cycle at full use of the units that the mapping uses."""
@@ -134,13 +135,6 @@ class Program:
     def tiles(self) -> int:
         """Number of tiles."""
         return len(self.stages[0].cycles)
-
-
-def dram_actions(reads: tuple[Stream, ...], writes: tuple[Stream, ...], pj_per_bit: float) -> Iterator[Action]:
-    """Count the bits that cross the DRAM channel, stream by stream."""
-    for name, streams in (("read", reads), ("write", writes)):
-        for moved in streams:
-            yield Action("dram", f"{name} {moved.name}", "dram_bit", moved.size * 8, own_pj=pj_per_bit)
 
 
 def unit_of(states: Mapping[str, Counts], instances: int, cycles: Counts) -> Unit:

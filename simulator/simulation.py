@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 from simulator import __version__
 from simulator.accelerators import Accelerator, accelerator, parts_of
 from simulator.arch import Arch, Technology, load_technology
-from simulator.engine import DRAM, Timeline, play
+from simulator.engine import DRAM, Timeline, footprint, memory_stalls, play
 from simulator.errors import InputError, LawViolation
-from simulator.hardware.dram import Memory
+from simulator.memory import SIMPLE, RunMemory, choose_memory
 from simulator.program import Instances, Program
 from simulator.results.parts import leakage
 from simulator.results.result import OperatorResult, Result
@@ -42,6 +43,7 @@ def simulate(
     check: bool = False,
     progress: Callable[[Operator], None] = lambda operator: None,
     cache: MatchCache | None = None,
+    memory: str | Path | Arch[Any] = SIMPLE,
 ) -> Result:
     """Run every operator of ``trace`` on ``arch``, one after the other.
 
@@ -51,14 +53,17 @@ def simulate(
         check: accumulate real values in the loops that count cycles and compare with plain NumPy.
         progress: called with each operator before it is run.
         cache: matches of earlier runs to use again, and those of this one for later runs; without it none is kept.
+        memory: ``simple``, the chip's channel of bandwidth and latency; ``detailed``, the DRAM that the chip names,
+            command by command; or a DRAM by name, file or as read.
 
     Raises:
-        InputError: the chip cannot run an operator of the trace, or its technology lacks the energy of an action or
+        InputError: there is no such memory, the chip cannot run an operator of the trace, or its technology lacks the energy of an action or
             part.
         LawViolation: a result breaks a law; a defect of the simulator.
 
     """
     model = accelerator(arch.config.accelerator)
+    chosen = choose_memory(memory, arch.chip, arch.config.origin)
     technology = load_technology(arch.chip.technology)
     parts = parts_of(model, arch.chip)
     for part in parts:
@@ -69,7 +74,7 @@ def simulate(
     results = []
     for operator in trace.operators:
         progress(operator)
-        results.append(_run(operator, model, arch.chip, technology, check, cache))
+        results.append(_run(operator, model, arch.chip, chosen, technology, check, cache))
         _require_countable_leakage(results[-1], parts, arch.chip.clock)
     return Result(
         arch=arch.name,
@@ -77,14 +82,29 @@ def simulate(
         config=arch.config,
         clock=arch.chip.clock,
         technology=technology,
-        digests={"trace": trace.digest, "config": arch.digest, "version": __version__},
+        digests=run_digests(trace, arch, chosen),
         operators=tuple(results),
         parts=parts,
+        memory=chosen,
     )
 
 
+def run_digests(trace: Trace, arch: Arch[Any], memory: RunMemory) -> dict[str, str]:
+    """Return what a run's results depend on: digests of trace, configuration and memory, and the version."""
+    digests = {"trace": trace.digest, "config": arch.digest, "version": __version__}
+    if memory.detailed is not None:
+        digests["memory"] = memory.detailed.digest
+    return digests
+
+
 def _run(
-    operator: Operator, model: Accelerator, chip: Any, technology: Technology, check: bool, cache: MatchCache | None
+    operator: Operator,
+    model: Accelerator,
+    chip: Any,
+    memory: RunMemory,
+    technology: Technology,
+    check: bool,
+    cache: MatchCache | None,
 ) -> OperatorResult:
     geometry = model.geometry(operator, chip)
     with_values = check and operator.has_reference
@@ -96,21 +116,32 @@ def _run(
     match = matched() if cache is None else cache.get(key, matched)
     program = model.tile(operator, match, chip)
     for action in program.actions:
-        if action.own_pj is None:
-            technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
-    _require_countable(program, chip.dram, chip.clock)
-    timeline = play(program, chip.dram, chip.clock)
-    bound = _bound(program, chip.dram, chip.clock)
-    _keep_laws(program, timeline, bound)
+        technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
+    _require_room(program, memory)
+    _require_countable(program, memory, chip.clock)
+    timeline = play(program, memory.model, chip.clock)
+    bound = _bound(program, memory, chip.clock)
+    _keep_laws(program, memory, timeline, bound)
     verified = match.operator.agrees(match.output) if with_values else None
-    return OperatorResult(operator.type, program, timeline, verified, bound)
+    actions = (*program.actions, *memory.actions(program, timeline.memory))
+    stalls = memory_stalls(program, timeline, memory.model, chip.clock)
+    return OperatorResult(operator.type, program, timeline, verified, bound, actions, stalls)
 
 
-def _require_countable(program: Program, memory: Memory, clock: int) -> None:
+def _require_room(program: Program, memory: RunMemory) -> None:
+    """Refuse tensors that the memory does not hold."""
+    needed = footprint(program, memory.model.burst)
+    if memory.capacity is not None and needed > memory.capacity:
+        raise InputError(
+            f"operator '{program.operator}': its tensors take {needed} bytes, but the memory holds {memory.capacity}"
+        )
+
+
+def _require_countable(program: Program, memory: RunMemory, clock: int) -> None:
     """Refuse a channel so slow beside the core that unit-cycles would not fit the 64 bits they are counted in."""
     moved = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
     instances = max(unit.instances for stage in program.stages for unit in stage.units.values())
-    if (cycles := memory.at_least(moved, clock)) * instances >= 2**62:
+    if (cycles := memory.model.at_least(moved, clock)) * instances >= 2**62:
         raise InputError(
             f"operator '{program.operator}': {moved} bytes take {cycles} cycles to cross the DRAM channel, "
             "more than can be counted; expected a faster channel, smaller bursts or a slower clock"
@@ -127,16 +158,20 @@ def _require_countable_leakage(result: OperatorResult, parts: tuple[Instances, .
             )
 
 
-def _bound(program: Program, memory: Memory, clock: int) -> tuple[int, str]:
+def _bound(program: Program, memory: RunMemory, clock: int) -> tuple[int, str]:
     """Return the cycles that no schedule can beat, work over peak and bytes over bandwidth, and what imposes them."""
     moved = sum(stream.compulsory for stream in (*program.reads, *program.writes))
-    floors = {**program.floors, DRAM: memory.at_least(moved, clock)}
+    floors = {**program.floors, DRAM: memory.model.at_least(moved, clock)}
     by = max(floors, key=lambda cause: floors[cause])
     return floors[by], by
 
 
-def _keep_laws(program: Program, timeline: Timeline, bound: tuple[int, str]) -> None:
+def _keep_laws(program: Program, memory: RunMemory, timeline: Timeline, bound: tuple[int, str]) -> None:
     """Assert the laws of conservation and of bounds (that of unit-cycles is asserted where they are accounted for)."""
+    if timeline.memory is not None:
+        asked = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
+        if (moved := timeline.memory.counts.requests * memory.model.burst) != asked:
+            raise LawViolation(f"{program.operator}: {moved} of {asked} bytes were asked of the DRAM")
     for stream in (*program.reads, *program.writes):
         if stream.size.sum() < stream.compulsory:
             raise LawViolation(

@@ -26,7 +26,7 @@ from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.hardware.mac_row import MacRow
 from simulator.hardware.pe_array import RECORD, PEArray, channels_at_once
-from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit, dram_actions, unit_of
+from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit, unit_of
 from simulator.trace import Operator
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "tile"]
@@ -247,7 +247,6 @@ def _program(match: Match, tiles: Tiles, chip: Chip) -> Program:
         actions=(
             *_array_actions(match, tiles, chip, record),
             *_buffer_actions(moved, chip),
-            *dram_actions(tuple(reads), writes, chip.dram.energy_pj_per_bit),
         ),
         macs=_macs(match, chip, record),
         peak=_peak(work, chip),

@@ -67,12 +67,12 @@ class Config:
             provenance[key] = Provenance("user", "Set by the user of this run.")
         return Config(self.name, self.origin, self.accelerator, self.description, values, provenance)
 
-    def dump(self) -> str:
-        """Return the configuration as YAML that ``read_config`` reads again, provenance included."""
+    def dump(self, kind: str = "accelerator") -> str:
+        """Return the configuration as YAML that ``parse_config`` reads again as that ``kind``, provenance included."""
         document = {
             "skipper": VERSION,
             "name": self.name,
-            "accelerator": self.accelerator,
+            kind: self.accelerator,
             "description": self.description,
             **_annotated(self.values, self.provenance, ""),
         }
@@ -106,6 +106,11 @@ class Arch(Generic[Model]):
 def list_configs() -> tuple[str, ...]:
     """Return the names of the shipped configurations."""
     return list_shipped("", ".yaml")
+
+
+def list_memories() -> tuple[str, ...]:
+    """Return the names of the shipped memories."""
+    return list_shipped("memory", ".yaml")
 
 
 def read_config(name_or_path: str | Path) -> Config:

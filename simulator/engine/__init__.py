@@ -1,5 +1,7 @@
 """The engine: plays Programs, and accounts for every cycle of every unit."""
 
-from simulator.engine.play import DRAM, Interval, Timeline, play
+from simulator.engine.channel import Transfer
+from simulator.engine.stalls import MemoryStall, memory_stalls
+from simulator.engine.play import DRAM, Interval, Timeline, footprint, play
 
-__all__ = ["DRAM", "Interval", "Timeline", "play"]
+__all__ = ["DRAM", "Interval", "MemoryStall", "Timeline", "Transfer", "footprint", "memory_stalls", "play"]

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
 
+from simulator.engine.channel import Transfer, open_channel
 from simulator.errors import LawViolation
 from simulator.hardware.dram import Memory
 from simulator.program import STATES, Counts, Program, Stream
+
+if TYPE_CHECKING:
+    from simulator.hardware.dram_port import Activity
 
 Process = Generator[simpy.Event, object, None]
 DRAM = "dram"
@@ -50,6 +55,10 @@ class Timeline:
     """Shape (tiles, 2): from when to when each tile holds room in the input buffers."""
     drained: Counts
     """Shape (tiles, 2): from when to when each tile holds room in the output buffers."""
+    transfers: tuple[Transfer, ...]
+    """What crossed the DRAM channel, in order."""
+    memory: Activity | None
+    """What a detailed memory did."""
 
 
 @dataclass
@@ -74,9 +83,14 @@ class _Track:
 
 
 def play(program: Program, memory: Memory, clock: int) -> Timeline:
-    """Simulate ``program`` on one channel of ``memory`` at ``clock`` Hz, and account for every cycle of every unit."""
+    """Simulate ``program`` on ``memory`` at ``clock`` Hz, and account for every cycle of every unit.
+
+    Raises:
+        InputError: the tensors do not fit the memory (see ``footprint``).
+
+    """
     env = simpy.Environment()
-    port, bases = memory.open(clock), _layout(program, memory.burst)
+    channel, bases = open_channel(memory, env, clock), _layout(program, memory.burst)[0]
     tiles, depth, last = program.tiles, program.depth, len(program.stages) - 1
     room_in, room_out = simpy.Container(env, depth, depth), simpy.Container(env, depth, depth)
     arrived = [env.event() for _ in range(tiles)]
@@ -85,31 +99,37 @@ def play(program: Program, memory: Memory, clock: int) -> Timeline:
     bus = _Track(DRAM)
     held, drained = np.zeros((tiles, 2), np.int64), np.zeros((tiles, 2), np.int64)
 
-    def transfer(streams: tuple[Stream, ...], tile: int, write: bool) -> Generator[simpy.Event, object, int]:
-        done = int(env.now)
+    def move(streams: tuple[Stream, ...], tile: int, write: bool) -> Generator[simpy.Event, object, simpy.Event]:
+        done: simpy.Event = env.timeout(0)
         for stream in streams:
-            if stream.size[tile]:
-                address = bases[stream.name] + int(stream.offset[tile])
-                free, done = port.transfer(int(env.now), address, int(stream.size[tile]), write)
-                yield env.timeout(free - env.now)
+            if size := int(stream.size[tile]):
+                transfer = Transfer(stream.name, tile, size, write, start=int(env.now))
+                done = yield from channel.move(transfer, bases[stream.name] + int(stream.offset[tile]))
                 bus.spend("busy", env.now, tile, stream.name)
         return done
 
-    def arrive(tile: int, at: int) -> Process:
-        yield env.timeout(at - env.now)
+    def wait(state: str, tile: int) -> None:
+        """Account for the channel's time up to now: what is under way, then waiting."""
+        if channel.transfers:
+            latest = channel.transfers[-1]
+            bus.spend("busy", channel.busy_until(int(env.now)), latest.tile, latest.stream)
+        bus.spend(state, env.now, tile)
+
+    def arrive(tile: int, done: simpy.Event) -> Process:
+        yield done
         arrived[tile].succeed()
 
     def load(tile: int) -> Process:
         yield room_in.get(1)
         held[tile, 0] = env.now
-        bus.spend("blocked", env.now, tile)
-        done = yield from transfer(program.reads, tile, write=False)
+        wait("blocked", tile)
+        done = yield from move(program.reads, tile, write=False)
         env.process(arrive(tile, done))
 
     def store(tile: int) -> Process:
         yield passed[last][tile]
-        bus.spend("starved", env.now, tile)
-        yield from transfer(program.writes, tile, write=True)
+        wait("starved", tile)
+        yield from move(program.writes, tile, write=True)
         drained[tile, 1] = env.now
         yield room_out.put(1)
 
@@ -140,20 +160,32 @@ def play(program: Program, memory: Memory, clock: int) -> Timeline:
     for stage in range(len(program.stages)):
         env.process(work(stage))
     env.run()
-    total = int(env.now)
+    wait("fill_drain", tiles - 1)
+    total = channel.finish(int(env.now))
+    if channel.transfers:
+        bus.spend("busy", total, channel.transfers[-1].tile, channel.transfers[-1].stream)
     for track in (*tracks, bus):
         track.spend("fill_drain", total, tiles - 1)
     intervals = tuple(interval for track in (*tracks, bus) for interval in track.intervals)
-    return Timeline(total, intervals, _account(program, tracks, bus, total), held, drained)
+    units = _account(program, tracks, bus, total)
+    return Timeline(total, intervals, units, held, drained, tuple(channel.transfers), channel.activity())
 
 
-def _layout(program: Program, burst: int) -> dict[str, int]:
-    """Lay the tensors out in memory, one after the other, each from a burst's beginning; return their addresses."""
+def _layout(program: Program, burst: int) -> tuple[dict[str, int], int]:
+    """Lay the tensors out in memory, one after the other, each from a burst's beginning: their addresses, and the end.
+
+    The lines of a piece begin with that which holds its first byte.
+    """
     bases, end = {}, 0
     for stream in (*program.reads, *program.writes):
         bases[stream.name] = end
         end += -(-max(stream.compulsory, int((stream.offset + stream.size).max())) // burst) * burst
-    return bases
+    return bases, end
+
+
+def footprint(program: Program, burst: int) -> int:
+    """Return the bytes that a Program's tensors take in memory."""
+    return _layout(program, burst)[1]
 
 
 def _account(program: Program, tracks: list[_Track], bus: _Track, total: int) -> dict[str, tuple[int, Counts]]:

@@ -20,6 +20,7 @@ from simulator.hardware.dram_state import (
     BANKS,
     BUCKET_CYCLES,
     BUCKETS,
+    BINS,
     ENDED,
     FAR,
     IS_WRITE,
@@ -27,11 +28,13 @@ from simulator.hardware.dram_state import (
     MORE_WAITERS,
     NO_ENTRY,
     NOTHING,
+    PAUSED,
     PRECHARGE,
     READ,
     REFRESH,
     ROW,
     SLOTS,
+    WATCHED,
     WRITE,
     Ints,
     Rules,
@@ -238,6 +241,8 @@ def _done(state: State, index: int, accepted: int, done: int) -> None:
     """Count a request that is done at ``done``; its latency counts if it is a read (``accepted`` >= 0)."""
     total = state.total[0]
     total.last_done = max(total.last_done, done)
+    if index < total.watched:
+        total.remaining -= 1
     at = index - total.first_index
     if 0 <= at < len(state.served):
         state.served[at, 1] = done
@@ -248,10 +253,26 @@ def _done(state: State, index: int, accepted: int, done: int) -> None:
 
 
 @inlined_kernel
+def _move(state: State, now: int, write: int) -> None:
+    """Count a line in the bin of its cycle; as time goes on, bins are joined in pairs and become twice as wide."""
+    moved, total = state.moved, state.total[0]
+    while now >> total.bin_bits >= BINS:
+        total.bin_bits += 1
+        for b in range(BINS // 2):
+            for way in range(2):
+                moved[b, way] = moved[2 * b, way] + moved[2 * b + 1, way]
+        moved[BINS // 2 :] = 0
+    moved[now >> total.bin_bits, write] += 1
+
+
+@inlined_kernel
 def _serve(rules: Rules, state: State, c: int, s: int, now: int) -> None:
     """Return what a read command brings to all who wait for it, or let a written line go."""
     channel, total, slot = state.channel[c], state.total[0], state.slot[c, s]
+    _move(state, now, int(slot.write))
     if slot.write:
+        total.undrained -= 1
+        total.last_write = now
         _release(state, c, s)
         return
     done = now + rules.read_delay
@@ -590,6 +611,7 @@ def _take(rules: Rules, state: State, now: int, address: int, write: bool) -> in
                 channel.write_from += 1
             channel.writes += 1
             moves = channel.write_from < channel.writes if channel.draining else _drains(rules, channel)
+            total.undrained += 1
             _done(state, index, -1, now + 2)
         else:
             state.waiting[c, 0, channel.reads] = s << BANKS | new.bank
@@ -607,7 +629,9 @@ def _take(rules: Rules, state: State, now: int, address: int, write: bool) -> in
 
 
 @kernel
-def advance(rules: Rules, state: State, arrival: Ints, address: Ints, write: Any, last: bool) -> tuple[int, int]:
+def advance(
+    rules: Rules, state: State, arrival: Ints, address: Ints, write: Any, last: bool, until: int, drain: bool
+) -> tuple[int, int]:
     """Take requests in, in order, and serve them; go on until all are taken, and if they are the last until done.
 
     Args:
@@ -616,7 +640,9 @@ def advance(rules: Rules, state: State, arrival: Ints, address: Ints, write: Any
         arrival: (N,): the cycle from which each request waits to be taken; 0: as fast as the queues accept.
         address: (N,): bytes.
         write: (N,) bool.
-        last: whether no more requests follow.
+        last: whether no more requests follow, as far as is known.
+        until: the last cycle to visit.
+        drain: whether the end is reached only when no write is left in the buffers.
 
     Returns:
         How many were taken, and why it ended there.
@@ -638,12 +664,15 @@ def advance(rules: Rules, state: State, arrival: Ints, address: Ints, write: Any
         borrow(state.forward),
         borrow(state.total),
         borrow(state.histogram),
+        borrow(state.moved),
         borrow(state.log),
         borrow(state.served),
     )
     total = state.total[0]
     taken, count = 0, len(arrival)
     while True:
+        if total.watched > 0 and total.remaining == 0:
+            return taken, WATCHED
         now = total.now
         again = FAR
         while taken < count:
@@ -666,8 +695,11 @@ def advance(rules: Rules, state: State, arrival: Ints, address: Ints, write: Any
             again = FAR
         for c in range(rules.channels):
             again = min(again, state.channel[c].wake)
-        if taken == count and total.unissued == 0 and again > total.last_done:
-            return taken, ENDED
+        if taken == count and total.unissued == 0:
+            if total.undrained == 0 if drain else again > total.last_done:
+                return taken, ENDED
+        if again > until:
+            return taken, PAUSED
         total.now = again
         total.taken = 0
         for c in range(rules.channels):

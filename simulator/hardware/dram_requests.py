@@ -1,4 +1,4 @@
-"""Running requests through a DRAM controller: all at once, piece by piece, or beside a core as a ``Port``."""
+"""Running requests through a DRAM controller, all at once or piece by piece."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
-from simulator.hardware.dram import Transfer
 from simulator.hardware.dram_controller import advance
 from simulator.hardware.dram_state import (
     BUCKET_CYCLES,
+    FAR,
     MORE_WAITERS,
     Ints,
     Rules,
     State,
-    copy_state,
     more_waiters,
     new_state,
 )
@@ -93,12 +92,23 @@ class Stream:
 
     def feed(self, arrival: Ints, address: Ints, write: NDArray[np.bool_]) -> None:
         """Take requests in, in order, and serve as much as that takes; see ``simulate_requests``."""
-        self.state = _advance(self.rules, self.state, arrival, address, write, last=False)
+        self._advance(arrival, address, write, last=False)
 
     def finish(self) -> Counts:
         """Serve what is left, and count."""
-        self.state = _finish(self.rules, self.state)
-        return _counts(self.state)
+        nothing = np.zeros(0, np.int64)
+        self._advance(nothing, nothing, np.zeros(0, np.bool_), last=True)
+        total = self.state.total[0]
+        return count_run(self.state, int(total["last_done"]) + 1 if total["next_index"] else 0)
+
+    def _advance(self, arrival: Ints, address: Ints, write: NDArray[np.bool_], last: bool) -> None:
+        """See ``advance``; room for merged reads is made when it runs out."""
+        while True:
+            taken, why = advance(self.rules, self.state, arrival, address, write, last, FAR, False)
+            if why != MORE_WAITERS:
+                return
+            self.state = more_waiters(self.state)
+            arrival, address, write = arrival[taken:], address[taken:], write[taken:]
 
 
 def simulate_requests(
@@ -146,76 +156,9 @@ def check_addresses(low: int, high: int, capacity: int) -> None:
         raise InputError(f"requests: address {wrong:#x} is outside the memory; expected 0 to {capacity - 1:#x}")
 
 
-class DetailedPort:
-    """A DRAM in use beside a core, as the engine's ``Port``: each transfer is cut into lines, taken in in order.
-
-    Transfers overlap as far as the queues allow: the next one may begin once the last line of this one is taken in.
-    When its data are there is foreseen as if no other transfer followed.
-    """
-
-    def __init__(self, memory: Dram, clock: int) -> None:
-        self._memory, self._rules, self._clock = memory, memory.rules, clock
-        self._state = new_state(self._rules)
-        self._moved = 0
-
-    def transfer(self, now: int, address: int, size: int, write: bool) -> Transfer:
-        """See ``Port``. What is written is safe when all that waits could have crossed the bus.
-
-        Writes may wait in their buffer while later reads overtake them; so that no run ends before its bytes could
-        have been moved, nothing is done before the bus could have carried everything so far.
-
-        Raises:
-            InputError: an address outside the memory.
-
-        """
-        if size <= 0:
-            return Transfer(now, now)
-        check_addresses(address, address + size - 1, self._memory.capacity)
-        rules, line = self._rules, self._memory.burst
-        lines = np.arange(address // line, -(-(address + size) // line)) * line
-        arrival = np.full(len(lines), -(-now * 10**12 // (self._clock * self._memory.timing.tCK)))
-        state = self._state._replace(served=np.full((len(lines), 2), -1))
-        state.total["first_index"] = state.total["next_index"]
-        self._state = _advance(rules, state, arrival, lines, np.full(len(lines), write), last=False)
-        self._moved += size
-        taken = int(self._state.total["now"][0])
-        if write:
-            channel = self._state.channel
-            done = taken + int((channel["writes"] + channel["queued"]).max()) * rules.write_write_o
-        else:
-            done = int(_finish(rules, copy_state(self._state)).served[:, 1].max())
-        least = self._memory.at_least(self._moved, self._clock)
-        free = max(now, self._core_cycles(taken))
-        return Transfer(free, max(free, self._core_cycles(done), least))
-
-    def counts(self) -> Counts:
-        """Return the counts of all transfers, as if none followed."""
-        return _counts(_finish(self._rules, copy_state(self._state)))
-
-    def _core_cycles(self, cycles: int) -> int:
-        return -(-cycles * self._memory.timing.tCK * self._clock // 10**12)
-
-
-def _advance(rules: Rules, state: State, arrival: Ints, address: Ints, write: NDArray[np.bool_], last: bool) -> State:
-    """See ``advance``; room for merged reads is made when it runs out."""
-    while True:
-        taken, why = advance(rules, state, arrival, address, write, last)
-        if why != MORE_WAITERS:
-            return state
-        state = more_waiters(state)
-        arrival, address, write = arrival[taken:], address[taken:], write[taken:]
-
-
-def _finish(rules: Rules, state: State) -> State:
-    """Serve what is left."""
-    nothing = np.zeros(0, np.int64)
-    return _advance(rules, state, nothing, nothing, np.zeros(0, np.bool_), last=True)
-
-
-def _counts(state: State) -> Counts:
-    total = state.total[0]
-    cycles = int(total["last_done"]) + 1 if total["next_index"] else 0
-    rank = state.rank
+def count_run(state: State, cycles: int) -> Counts:
+    """Count what happened in the first ``cycles`` memory cycles of a run."""
+    total, rank = state.total[0], state.rank
     active = int(rank["active"].sum() + np.where(rank["open_banks"] > 0, cycles - rank["opened"], 0).sum())
     return Counts(
         cycles=cycles,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ COMMANDS = ("activate", "read", "write", "precharge", "refresh")
 """Names of the commands, by number."""
 NO_ENTRY = 1 << 20
 """The entry of a queue that has none such, and a count of row hits that is never reached."""
-MORE_REQUESTS, MORE_WAITERS, ENDED = 0, 1, 2
-"""Why ``advance`` returned: it has taken every request, room for merged reads ran out, or all has been served."""
+MORE_REQUESTS, MORE_WAITERS, ENDED, PAUSED, WATCHED = range(5)
+"""Why ``advance`` returned: it has taken every request, room for merged reads ran out, all has been served, nothing
+more happens up to the cycle asked for, or all requests that are watched have been served."""
 ROW, IS_WRITE, SLOTS = 32, 1 << 31, (1 << 31) - 1
 """How an entry of a bank's queue is packed: the row, whether it writes, and the line's slot."""
 BANKS = 20
 """A waiting request is packed as slot and bank; its bank's number has this many bits."""
+BINS = 128
+"""Bins of time in which lines moved are counted; an even number."""
 BUCKETS, BUCKET_CYCLES = 1024, 8
 """The histogram of read latencies: its last bucket is open-ended."""
 
@@ -111,7 +114,7 @@ FORWARD = _fields("line until")
 TOTAL = _fields(
     "now taken next_index first_index unissued last_done logged free_waiter forwards "
     "activates reads writes precharges refreshes read_hits write_hits conflicts dual forwarded merged_reads "
-    "merged_writes latency"
+    "merged_writes latency watched remaining undrained last_write bin_bits"
 )
 
 
@@ -148,6 +151,8 @@ class State(NamedTuple):
     """(1,): time and counts."""
     histogram: Ints
     """(BUCKETS,): reads by latency."""
+    moved: Ints
+    """(BINS, 2): lines read and written by time, in bins of 2**bin_bits cycles of their commands."""
     log: Ints
     """(N, 8): the first commands: cycle, command, channel, rank, group, bank, row, column; −1 where it has none."""
     served: Ints
@@ -175,6 +180,7 @@ def new_state(rules: Rules, commands: int = 0, requests: int = 0) -> State:
         forward=np.zeros(2 * rules.accepts, FORWARD),
         total=np.zeros(1, TOTAL),
         histogram=np.zeros(BUCKETS, np.int64),
+        moved=np.zeros((BINS, 2), np.int64),
         log=np.full((commands, 8), -1),
         served=np.full((requests, 2), -1),
     )
@@ -196,11 +202,3 @@ def more_waiters(state: State) -> State:
     waiter["next"][-1] = state.total["free_waiter"][0]
     state.total["free_waiter"] = old
     return state._replace(waiter=waiter)
-
-
-def copy_state(state: State) -> State:
-    """Return a controller that goes on from the same state by itself."""
-    copied: dict[str, Any] = {  # as plain integers: NumPy copies records field by field
-        name: array.view(np.int64).copy().view(array.dtype) for name, array in state._asdict().items()
-    }
-    return State(**copied)

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from simulator.arch.config import Arch, parse_config, validate
 from simulator.arch.part import Part
-from simulator.arch.shipped import list_shipped, read_shipped
+from simulator.arch.shipped import read_shipped
 from simulator.arch.units import Picoseconds
 from simulator.errors import InputError
-from simulator.hardware.dram_requests import Counts, DetailedPort
+from simulator.hardware.dram_port import DetailedPort
+from simulator.hardware.dram_requests import Counts
 from simulator.hardware.dram_state import FAR, NO_ENTRY, Rules
 
 FIELDS = {"ro": "row", "ch": "channel", "ra": "rank", "bg": "bank group", "ba": "bank", "co": "column"}
@@ -218,6 +219,14 @@ class Currents(Part):
     IDD5AB: Current
     """Refreshing all banks."""
 
+    @field_validator("IDD4R", "IDD4W", "IDD5AB")
+    @classmethod
+    def _is_beyond_standby(cls, value: float, info: ValidationInfo) -> float:
+        least = info.data.get("IDD3N", value)
+        if value < least:
+            raise ValueError(f"expected at least IDD3N, which is {least}, not {value}")
+        return value
+
 
 class Controller(Part):
     """Queues and policy of each channel's controller."""
@@ -289,6 +298,12 @@ class Energy(NamedTuple):
         return sum(self)
 
 
+def spent(counts: Counts) -> tuple[int, ...]:
+    """Return how often a run did what each part of ``Energy`` is spent on."""
+    c = counts
+    return (c.activates, c.reads, c.writes, c.refreshes, c.active_cycles, c.idle_cycles)
+
+
 class Dram(Part):
     """A memory of one or more channels, simulated command by command."""
 
@@ -313,6 +328,16 @@ class Dram(Part):
             )
         return value
 
+    @field_validator("currents")
+    @classmethod
+    def _rows_cost_something(cls, value: Currents | None, info: ValidationInfo) -> Currents | None:
+        if value is not None and "timing" in info.data:
+            t, i = info.data["timing"], value
+            least = (i.IDD3N * t.tRAS + i.IDD2N * t.tRP) / (t.tRAS + t.tRP)
+            if i.IDD0 < least:
+                raise ValueError(f"expected an IDD0 of at least {least:g}, that of standby over a row cycle, not {i.IDD0}")
+        return value
+
     @property
     def burst(self) -> int:
         """Bytes of the smallest access."""
@@ -329,11 +354,17 @@ class Dram(Part):
         return -(-size * per_burst // (self.organisation.line * self.organisation.channels * 10**12))
 
     def open(self, clock: int) -> DetailedPort:
-        """See ``Memory``."""
+        """Return all channels at rest, beside a core at ``clock`` Hz."""
         return DetailedPort(self, clock)
 
-    def energy(self, counts: Counts) -> Energy:
-        """Return a run's energy by current: V × mA × ns = pJ, times the devices of a rank (Micron TN-40-07).
+    def latency_cycles(self, clock: int) -> int:
+        """See ``Memory``: the way through the queues, an activate and a read, rounded up."""
+        cycles = 2 + self.timing.tRCDRD + self.timing.CL  # the read is posted AL early, and its data come AL later
+        return -(-cycles * self.timing.tCK * clock // 10**12)
+
+    @property
+    def energy_each(self) -> Energy:
+        """Picojoules of one command of each kind, and of one rank for one cycle: V × mA × ns = pJ (Micron TN-40-07).
 
         Raises:
             InputError: the memory has no currents.
@@ -343,15 +374,23 @@ class Dram(Part):
         if i is None:
             raise InputError("this memory has no section 'currents', from which energy is computed")
         unit = i.VDD * t.tCK / 1000 * o.devices
-        row = i.IDD0 * (t.tRAS + t.tRP) - i.IDD3N * t.tRAS - i.IDD2N * t.tRP
         return Energy(
-            activate=counts.activates * unit * row,
-            read=counts.reads * unit * (i.IDD4R - i.IDD3N) * o.burst_cycles,
-            write=counts.writes * unit * (i.IDD4W - i.IDD3N) * o.burst_cycles,
-            refresh=counts.refreshes * unit * (i.IDD5AB - i.IDD3N) * t.tRFC,
-            active_standby=counts.active_cycles * unit * i.IDD3N,
-            idle_standby=counts.idle_cycles * unit * i.IDD2N,
+            activate=unit * (i.IDD0 * (t.tRAS + t.tRP) - i.IDD3N * t.tRAS - i.IDD2N * t.tRP),
+            read=unit * (i.IDD4R - i.IDD3N) * o.burst_cycles,
+            write=unit * (i.IDD4W - i.IDD3N) * o.burst_cycles,
+            refresh=unit * (i.IDD5AB - i.IDD3N) * t.tRFC,
+            active_standby=unit * i.IDD3N,
+            idle_standby=unit * i.IDD2N,
         )
+
+    def energy(self, counts: Counts) -> Energy:
+        """Return a run's energy by current.
+
+        Raises:
+            InputError: the memory has no currents.
+
+        """
+        return Energy(*(each * count for each, count in zip(self.energy_each, spent(counts), strict=True)))
 
     @property
     def rules(self) -> Rules:
@@ -433,11 +472,6 @@ class Dram(Part):
 
 def _log2(power_of_two: int) -> int:
     return power_of_two.bit_length() - 1
-
-
-def list_memories() -> tuple[str, ...]:
-    """Return the names of the shipped memories."""
-    return list_shipped("memory", ".yaml")
 
 
 def read_memory(name_or_path: str | Path) -> Arch[Dram]:

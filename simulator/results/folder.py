@@ -1,7 +1,8 @@
 """The run folder: all of a result on disk, written at once or not at all.
 
-``summary.json``, ``operators.parquet``, ``actions.parquet``, ``units.parquet``, ``streams.parquet``, ``config.yaml``
-(resolved, with provenance) and ``cycles.svg``. Every table opens with ``pandas.read_parquet``.
+``summary.json``, ``operators.parquet``, ``actions.parquet``, ``units.parquet``, ``streams.parquet``,
+``memory_stalls.parquet``, ``traffic.parquet``, ``config.yaml`` (resolved, with provenance), ``memory.yaml`` (the same, of a
+detailed memory) and ``cycles.svg``. Every table opens with ``pandas.read_parquet``.
 The same run gives the same bytes.
 """
 
@@ -20,9 +21,9 @@ from typing import Any
 from simulator.errors import InputError
 from simulator.results.result import Result
 
-SUMMARY, CONFIG, FIGURE = "summary.json", "config.yaml", "cycles.svg"
-TABLES = ("operators", "actions", "units", "streams")
-FILES = frozenset((SUMMARY, CONFIG, FIGURE, *(f"{name}.parquet" for name in TABLES)))
+SUMMARY, CONFIG, MEMORY, FIGURE = "summary.json", "config.yaml", "memory.yaml", "cycles.svg"
+TABLES = ("operators", "actions", "units", "streams", "memory_stalls", "traffic")
+FILES = frozenset((SUMMARY, CONFIG, MEMORY, FIGURE, *(f"{name}.parquet" for name in TABLES)))
 
 
 def require_free(folder: Path, result_digests: Mapping[str, str], force: bool, checked: bool) -> None:
@@ -87,7 +88,10 @@ def write_run(result: Result, folder: Path, force: bool = False) -> None:
 
         (partial / SUMMARY).write_text(json.dumps(result.summary, indent=2) + "\n", "utf-8")
         (partial / CONFIG).write_text(result.config.dump(), "utf-8")
-        for name, columns in zip(TABLES, (result.table, result.actions, result.units, result.streams), strict=True):
+        if result.memory.detailed is not None:
+            (partial / MEMORY).write_text(result.memory.detailed.config.dump("memory"), "utf-8")
+        tables = (result.table, result.actions, result.units, result.streams, result.stalls_on_memory, result.traffic)
+        for name, columns in zip(TABLES, tables, strict=True):
             pq.write_table(_arrow(columns), partial / f"{name}.parquet")
         draw_cycles(result, partial / FIGURE)
 
@@ -100,6 +104,8 @@ def _arrow(columns: Mapping[str, list[Any]]) -> Any:
     types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), type(None): pa.null()}
     known = {name: next((value for value in column if value is not None), None) for name, column in columns.items()}
     schema = pa.schema([(name, types[type(value)]) for name, value in known.items()])
+    if not any(columns.values()):
+        return schema.empty_table()
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     lines = "\n".join(map(json.dumps, rows)).encode()
     return read_json(BytesIO(lines), parse_options=ParseOptions(explicit_schema=schema))

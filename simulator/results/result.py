@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from simulator.arch import Config, Technology
-from simulator.engine import Timeline
-from simulator.program import STATES, Counts, Instances, Program
+from simulator.engine import MemoryStall, Timeline
+from simulator.memory import RunMemory
+from simulator.program import STATES, Action, Counts, Instances, Program
+from simulator.results.memory import detailed_summary, memory_summary, stall_rows, traffic_rows
 from simulator.results.parts import area_by_component, leakage, total_area
 
 SCHEMA_VERSION = 1
 STALLS = STATES[:-1]
 """The states of a unit that is used."""
+ROWS_AND_QUEUES = ("row_hit_rate", "read_latency_ns", "queueing_ns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,10 @@ class OperatorResult:
     """Whether the chip's own loops gave the plain NumPy result; None where not asked for, or without values."""
     bound: tuple[int, str]
     """Cycles that no schedule can beat, and what imposes them."""
+    actions: tuple[Action, ...]
+    """Of the chip and of its memory."""
+    memory_stalls: tuple[MemoryStall, ...]
+    """Cycles in which no stage worked, by what was waited for."""
 
     @property
     def name(self) -> str:
@@ -94,8 +101,9 @@ class Result:
     clock: int
     technology: Technology
     digests: Mapping[str, str]
-    """SHA-256 of trace and configuration, and the version of the simulator."""
+    """SHA-256 of trace, configuration and detailed memory, and the version of the simulator."""
     operators: tuple[OperatorResult, ...]
+    memory: RunMemory
     parts: tuple[Instances, ...] = ()
     """The chip's, where its module defines them."""
 
@@ -134,7 +142,7 @@ class Result:
         for operator in self.operators:
             rows += [
                 (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, int(a.count.sum()))
-                for a in operator.program.actions
+                for a in operator.actions
             ]
             rows += [
                 (operator.name, part.component, "leak", part.kind, part.size, part.width, None, count)
@@ -174,6 +182,16 @@ class Result:
         return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
     @cached_property
+    def stalls_on_memory(self) -> dict[str, list[Any]]:
+        """See ``stall_rows``: what ``memory_stalls.parquet`` holds."""
+        return stall_rows(self.operators)
+
+    @cached_property
+    def traffic(self) -> dict[str, list[Any]]:
+        """See ``traffic_rows``: what ``traffic.parquet`` holds."""
+        return traffic_rows(self.operators, self.memory, self.clock)
+
+    @cached_property
     def table(self) -> dict[str, list[Any]]:
         """One row per operator (columns by name): what ``operators.parquet`` holds."""
         energy = energy_by(self.actions, self.energies, "operator")
@@ -196,6 +214,8 @@ class Result:
                 "bound_by": o.bound[1],
                 "critical_unit": o.critical,
                 **o.stalls,
+                "memory_stall_cycles": sum(stall.cycles for stall in o.memory_stalls),
+                **self._of_memory(o),
                 **{f"phase_{phase}": o.phases.get(phase) for phase in self.phases},
                 "tiles": o.program.tiles,
                 "verified": o.verified,
@@ -203,6 +223,14 @@ class Result:
             for o in self.operators
         ]
         return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _of_memory(self, operator: OperatorResult) -> dict[str, Any]:
+        """Return what a detailed memory did for an operator."""
+        if operator.timeline.memory is None or self.memory.detailed is None:
+            return {}
+        found = detailed_summary([operator.timeline.memory], self.memory.detailed.chip)
+        columns = {"refreshes": found["commands"]["refreshes"], **{k: found[k] for k in ROWS_AND_QUEUES}}
+        return {f"dram_{name}": value for name, value in columns.items()}
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -233,6 +261,7 @@ class Result:
                 "read_bytes": read,
                 "write_bytes": written,
                 "bandwidth_gb_s": (read + written) / self.seconds / 1e9,
+                **memory_summary(self.operators, self.memory, self.clock),
             },
             "utilization": sum(o.program.macs.performed for o in self.operators) / possible,
             "bound": {"cycles": sum(by_cause.values()), "by": max(by_cause, key=lambda cause: by_cause[cause])},

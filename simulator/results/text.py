@@ -42,9 +42,10 @@ def print_result(result: Result, console: Console, folder: Path) -> None:
     )
     console.print(
         f"DRAM: {s['dram']['read_bytes']:,} bytes read, {s['dram']['write_bytes']:,} written, "
-        f"{s['dram']['bandwidth_gb_s']:.2f} GB/s",
+        f"{s['dram']['bandwidth_gb_s']:.2f} of {s['dram']['peak_gb_s']:.2f} GB/s",
         soft_wrap=True,
     )
+    print_memory(s["dram"], s["cycles"], console)
     if s["phases"]:
         inside = sum(o.cycles for o in result.operators if o.phases)
         listed = ", ".join(f"{phase} {share:.1%}" for phase, share in s["phases"].items())
@@ -92,6 +93,27 @@ def _fixed(columns: list[tuple[str, JustifyMethod, list[str]]]) -> Table:
     for row in zip(*(cells for *_, cells in columns), strict=True):
         table.add_row(*row)
     return table
+
+
+def print_memory(dram: dict[str, Any], cycles: int, console: Console) -> None:
+    """Print for which part of the cycles a run waited for its memory alone, for what and why; and rows and queues."""
+    if dram["stall_cycles"]:
+        streams, causes = (
+            ", ".join(f"{name} {n / cycles:.1%}" for name, n in sorted(by.items(), key=lambda item: -item[1]))
+            for by in (dram["stall_cycles_by_stream"], dram["stall_cycles_by_cause"])
+        )
+        console.print(
+            f"waits for DRAM alone: {dram['stall_cycles'] / cycles:.1%} of the cycles: {causes}; {streams}",
+            soft_wrap=True,
+        )
+    if dram.get("row_hit_rate") is not None:
+        latency, queueing = dram["read_latency_ns"], dram["queueing_ns"]
+        reads = "" if queueing is None else f", reads take {latency:.0f} ns, {queueing:.0f} of them in queues"
+        console.print(
+            f"{dram['memory']}: {dram['row_hit_rate']:.1%} row hits, {dram['commands']['activates']:,} activates, "
+            f"{dram['commands']['refreshes']:,} refreshes{reads}",
+            soft_wrap=True,
+        )
 
 
 def print_energy(by_component: dict[str, float], technology: str, console: Console) -> None:

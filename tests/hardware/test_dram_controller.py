@@ -20,7 +20,8 @@ from simulator.errors import InputError
 from simulator.hardware.dram import Memory
 from simulator.hardware.dram_requests import Served, Stream, simulate_requests
 from simulator.hardware.dram_state import BUCKET_CYCLES, COMMANDS
-from simulator.hardware.dram_timing import Dram, list_memories, read_memory
+from simulator.arch import list_memories
+from simulator.hardware.dram_timing import Dram, read_memory
 from tests.real import DATA, needs_data
 from tests.reference.dram_controller import Line, Replayed, replay
 

@@ -18,7 +18,7 @@ from simulator.accelerators.dota.cut import Cut, Waves, cut_queries, detects, gr
 from simulator.dataflow.token_parallel import OPERAND_BITS, AttentionMatch
 from simulator.hardware import attention_lane as lane
 from simulator.hardware.rmmu import precision_of
-from simulator.program import Action, Counts, Macs, Phase, Program, Stage, Stream, Unit, dram_actions, unit_of
+from simulator.program import Action, Counts, Macs, Phase, Program, Stage, Stream, Unit, unit_of
 from simulator.trace import Attention, Tensor
 from simulator.trace.connections import allowed_keys
 
@@ -140,7 +140,7 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
         reads=reads,
         writes=writes,
         depth=cut.depth,
-        actions=(*_actions(work, spent), *dram_actions(reads, writes, chip.dram.energy_pj_per_bit)),
+        actions=tuple(_actions(work, spent)),
         macs=Macs(operator.macs, macs, macs),
         peak=_peak(work),
         floors=_floors(work, units, macs, detecting),

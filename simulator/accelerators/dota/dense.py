@@ -13,7 +13,7 @@ import numpy as np
 from simulator.accelerators.dota.chip import OPERAND, Chip, sram_actions, stream
 from simulator.dataflow.token_parallel import LinearMatch, shares
 from simulator.errors import InputError, LawViolation
-from simulator.program import Action, Counts, Macs, Program, Stage, Unit, dram_actions, unit_of
+from simulator.program import Action, Counts, Macs, Program, Stage, Unit, unit_of
 from simulator.trace import Linear
 
 
@@ -111,7 +111,6 @@ def dense_program(match: LinearMatch, chip: Chip) -> Program:
             Action("rmmu", "multiply-add", "mac_fx16", tiles.pairs),
             Action("accumulator", "add", "accumulate", sums.sum(axis=1)),
             *sram_actions(inputs + copies + drained, asked + copies + drained, chip),
-            *dram_actions(reads, writes, chip.dram.energy_pj_per_bit),
         ),
         macs=Macs(operator.macs, macs, macs),
         peak=peak,

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.accelerators.dota.chip import OPERAND, Chip, sram_actions, stream
 from simulator.dataflow.token_parallel import RowwiseMatch, deal
 from simulator.errors import InputError
-from simulator.program import Action, Macs, Program, Stage, dram_actions, unit_of
+from simulator.program import Action, Macs, Program, Stage, unit_of
 from simulator.trace.rowwise import operations
 
 
@@ -46,7 +46,6 @@ def rowwise_program(match: RowwiseMatch, chip: Chip) -> Program:
         actions=(
             Action("mfu", "work", "mfu_cycle", busy),
             *sram_actions(held_bytes, held_bytes, chip),
-            *dram_actions(reads, writes, chip.dram.energy_pj_per_bit),
         ),
         macs=Macs(operator.macs, 0, 0),
         peak=chip.pe_rows * chip.rmmu.width,

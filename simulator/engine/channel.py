@@ -1,0 +1,146 @@
+"""The DRAM channel in a run: how the DMA engine's transfers spend the run's time.
+
+A plain channel says at once when a transfer will end. A detailed one cannot: transfers that follow take part in it. It
+goes on until something happens or until the run's next event, whichever is first, so neither runs ahead of the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+import simpy
+
+from simulator.hardware.dram import Memory, SimpleChannel
+
+if TYPE_CHECKING:
+    from simulator.hardware.dram_port import Activity
+    from simulator.hardware.dram_timing import Dram
+
+
+@dataclass
+class Transfer:
+    """A piece of a tensor that crosses the channel for a tile. Times are in core cycles."""
+
+    stream: str
+    tile: int
+    size: int
+    """Bytes."""
+    write: bool
+    start: int
+    """When the DMA engine asks for it."""
+    free: int = -1
+    """When the DMA engine can ask for the next."""
+    done: int = -1
+    """When what was read can be used, or what was written is safe."""
+
+
+class Channel(Protocol):
+    """What the DMA engine asks of either kind of channel."""
+
+    transfers: list[Transfer]
+    """All so far, in the order in which they were asked for."""
+
+    def move(self, transfer: Transfer, address: int) -> Generator[simpy.Event, object, simpy.Event]:
+        """Wait until the next transfer can be asked for; return the event at which this one is done."""
+
+    def busy_until(self, now: int) -> int:
+        """Return until when, up to ``now``, something was under way."""
+
+    def finish(self, now: int) -> int:
+        """Return when, from ``now`` on, the last byte has been moved."""
+
+    def activity(self) -> Activity | None:
+        """Return what a detailed memory did, after ``finish``."""
+
+
+def open_channel(memory: Memory, env: simpy.Environment, clock: int) -> Channel:
+    """Return a fresh channel beside a core at ``clock`` Hz."""
+    if isinstance(memory, SimpleChannel):
+        return _Plain(memory, env, clock)
+    return _Detailed(cast("Dram", memory), env, clock)
+
+
+class _Plain:
+    """Transfers follow each other at full bandwidth; writes are posted; addresses do not matter."""
+
+    def __init__(self, memory: SimpleChannel, env: simpy.Environment, clock: int) -> None:
+        self.transfers: list[Transfer] = []
+        self._memory, self._env, self._clock = memory, env, clock
+        self._latency = memory.latency_cycles(clock)
+        self._free = 0
+
+    def move(self, transfer: Transfer, address: int) -> Generator[simpy.Event, object, simpy.Event]:
+        takes = self._memory.at_least(transfer.size, self._clock)
+        self._free = transfer.free = transfer.start + takes
+        transfer.done = transfer.free if transfer.write else transfer.free + self._latency
+        self.transfers.append(transfer)
+        yield self._env.timeout(takes)
+        return self._env.timeout(transfer.done - transfer.free)
+
+    def busy_until(self, now: int) -> int:
+        return min(self._free, now)
+
+    def finish(self, now: int) -> int:
+        return now
+
+    def activity(self) -> Activity | None:
+        return None
+
+
+class _Detailed:
+    """The controllers' own time is kept level with the run's."""
+
+    def __init__(self, memory: Dram, env: simpy.Environment, clock: int) -> None:
+        self.transfers: list[Transfer] = []
+        self._env, self._port = env, memory.open(clock)
+        self._entering: deque[tuple[Transfer, simpy.Event]] = deque()
+        self._leaving: deque[tuple[Transfer, simpy.Event]] = deque()
+        self._asked = env.event()
+        self._done = 0
+        env.process(self._run())
+
+    def move(self, transfer: Transfer, address: int) -> Generator[simpy.Event, object, simpy.Event]:
+        taken, done = self._env.event(), self._env.event()
+        self._port.begin(transfer.start, address, transfer.size, transfer.write)
+        self.transfers.append(transfer)
+        self._entering.append((transfer, taken))
+        self._leaving.append((transfer, done))
+        if not self._asked.triggered:
+            self._asked.succeed()
+        yield taken
+        return done
+
+    def busy_until(self, now: int) -> int:
+        return now if self._leaving else min(self._done, now)
+
+    def finish(self, now: int) -> int:
+        return max(now, self._port.finish())
+
+    def activity(self) -> Activity | None:
+        return self._port.activity()
+
+    def _run(self) -> Generator[simpy.Event, object, None]:
+        while True:
+            if not self._port.under_way:
+                self._asked = self._env.event()
+                yield self._asked
+            horizon = self._env.peek()
+            step = self._port.proceed(horizon)
+            if step is None:
+                yield self._env.timeout(horizon - self._env.now)
+                continue
+            at = max(step.cycle, int(self._env.now))
+            if step.done:
+                transfer, event = self._leaving.popleft()
+                transfer.done = self._done = max(at, self._done)
+            else:
+                transfer, event = self._entering.popleft()
+                transfer.free = at
+            _succeed_at(self._env, event, at)
+
+
+def _succeed_at(env: simpy.Environment, event: simpy.Event, at: int) -> None:
+    env.timeout(at - env.now).callbacks.append(lambda _: event.succeed())
