@@ -102,7 +102,9 @@ def run(
         length=len(work.operators), file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=_name
     ) as bar:
         try:
-            result = simulate(work, machine, check, lambda operator: bar.update(1, operator), memory=chosen.detailed or memory)
+            result = simulate(
+                work, machine, check, lambda operator: bar.update(1, operator), memory=chosen.detailed or memory
+            )
         except InputError as error:
             raise InputError(f"{trace} on {arch}: {error}") from None
     if timeline is None:
@@ -126,7 +128,9 @@ def run(
 @main.command()
 @click.argument("arch")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
-@click.option("--memory", metavar="MEMORY", help="Show a DRAM instead: 'detailed', that of ARCH, or a name or YAML file.")
+@click.option(
+    "--memory", metavar="MEMORY", help="Show a DRAM instead: 'detailed', that of ARCH, or a name or YAML file."
+)
 def show(arch: str, settings: tuple[str, ...], memory: str | None) -> None:
     """Show every parameter of ARCH and where it comes from."""
     from simulator.accelerators import load_arch

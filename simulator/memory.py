@@ -63,7 +63,7 @@ def choose_memory(choice: str | Path | Arch[Any], chip: Any, origin: str) -> Run
     """Return the memory for a run of ``chip``: ``simple``, ``detailed`` (the one the chip names), a name or file.
 
     Raises:
-        InputError: no such memory, one that cannot be read, one whose bursts are not the chip's, or the chip names none.
+        InputError: no such memory, one that cannot be read or has other bursts than the chip, or the chip names none.
 
     """
     channel: SimpleChannel = chip.dram

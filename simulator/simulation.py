@@ -57,8 +57,8 @@ def simulate(
             command by command; or a DRAM by name, file or as read.
 
     Raises:
-        InputError: there is no such memory, the chip cannot run an operator of the trace, or its technology lacks the energy of an action or
-            part.
+        InputError: there is no such memory, the chip cannot run an operator of the trace, or its technology lacks the
+            energy of an action or part.
         LawViolation: a result breaks a law; a defect of the simulator.
 
     """

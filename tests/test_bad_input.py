@@ -6,6 +6,7 @@ import contextlib
 import importlib.resources
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from tests.trace.helpers import tampered
 TRACE = "small.safetensors"
 RUN = ("run", "escalate", TRACE)
 CHIP = importlib.resources.files("simulator.arch_configs").joinpath("escalate.yaml").read_text("utf-8")
+
+DDR4 = importlib.resources.files("simulator.arch_configs").joinpath("memory/ddr4_2400.yaml").read_text("utf-8")
 
 
 class Desk:
@@ -67,6 +70,19 @@ class Desk:
         """Run with this text as the YAML file."""
         self.write("chip.yaml", text)
         return ("run", "chip.yaml", TRACE)
+
+    def memory(self, key: str = "", value: Any = None) -> tuple[str, ...]:
+        """Run with a memory of which one value is changed in its YAML file; None removes it."""
+        document = YAML(typ="safe").load(DDR4)
+        if key:
+            section, name = key.split(".")
+            if value is None:
+                del document[section][name]
+            else:
+                document[section].setdefault(name, {"source": "assumed", "why": "Bad."})["value"] = value
+        with (self.folder / "ddr.yaml").open("w") as file:
+            YAML(typ="safe").dump(document, file)
+        return (*RUN, "--memory", "ddr.yaml")
 
     def technology(self, text: str) -> tuple[str, ...]:
         """Run with this text as the technology table."""
@@ -687,6 +703,77 @@ case("timeline: inside the run folder", "r/t.json", "outside")(
     lambda desk: (*RUN, "--out", "r", "--timeline", "r/t.json")
 )
 case("timeline: a folder", "found a folder")(lambda desk: (*RUN, "--timeline", ".."))
+
+
+# --- memories --------------------------------------------------------------------------------------------------
+
+case("memory: misspelt", "'ddr4_3201' is no memory", "did you mean 'ddr4_3200'?")(
+    lambda desk: (*RUN, "--memory", "ddr4_3201")
+)
+case("memory: missing file", "absent.yaml", "memory", "No such file")(lambda desk: (*RUN, "--memory", "absent.yaml"))
+case("memory: show a misspelt one", "'ddr4_3201' is no memory")(
+    lambda desk: ("show", "escalate", "--memory", "ddr4_3201")
+)
+case("memory: the chip names none", "chip.yaml", "'dram.detailed' is missing", "--memory NAME")(
+    lambda desk: (*desk.chip("dram.detailed", last=None), "--memory", "detailed")
+)
+case("memory: the chip names one that is none", "'ddr9' is no memory")(
+    lambda desk: (*desk.chip("dram.detailed", "ddr9"), "--memory", "detailed")
+)
+
+
+@case("memory: a chip's file", "chip.yaml", "'memory' is missing")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.yaml(CHIP)
+    return (*RUN, "--memory", "chip.yaml")
+
+
+@case("memory: a memory's file as a chip", "ddr.yaml", "'accelerator' is missing")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.memory()
+    return ("run", "ddr.yaml", TRACE)
+
+
+@case("memory: not YAML", "ddr.yaml", "not valid YAML")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("ddr.yaml", "skipper: [1\n")
+    return (*RUN, "--memory", "ddr.yaml")
+
+
+for key, value, words in (
+    ("controller.mapping", "rochrababgxx", ("'xx' is no part of an address", "co (column)")),
+    ("controller.mapping", "rochrababg", ("expected 'co' once",)),
+    ("controller.mapping", "", ("expected 'ro' once",)),
+    ("controller.page", "half", ("'open' or 'closed'",)),
+    ("controller.accepts", 0, ("greater than or equal to 1",)),
+    ("controller.bank_queue", 65, ("less than or equal to 64",)),
+    ("timing.tRAS", 16, ("at least tRCDRD, which is 17, not 16",)),
+    ("timing.tREFI", 419, ("at least tRFC, which is 420, not 419",)),
+    ("timing.tCK", 830, ("unit",)),
+    ("timing.tCK", "0 ns", ("greater than or equal to 1",)),
+    ("timing.CL", None, ("'timing.CL' is missing",)),
+    ("timing.tWR", -1, ("greater than or equal to 1",)),
+    ("timing.tXP", 8, ("'timing.tXP' is unknown",)),
+    ("organisation.channels", 0, ("greater than or equal to 1",)),
+    ("organisation.channels", 3, ("expected a power of two, not 3",)),
+    ("organisation.rows", 65535, ("expected a power of two, not 65535",)),
+    ("organisation.burst_length", 12, ("expected a power of two, not 12",)),
+    ("organisation.ranks", "two", ("valid integer",)),
+    ("organisation.bus_width", 128, ("a burst of 128 bytes does not divide dram.burst, which is 64",)),
+    ("currents.IDD4W", 10, ("at least IDD3N",)),
+    ("currents.VDD", 0, ("greater than 0",)),
+):
+    case(f"memory: {key} = {value}", "ddr.yaml" if len(words[0]) > 60 else "", *words)(
+        lambda desk, key=key, value=value: desk.memory(key, value)
+    )
+
+
+@case("memory: too small", "operator 'first'", "its tensors take", "the memory holds 2048")
+def _(desk: Desk) -> tuple[str, ...]:
+    small = desk.memory("organisation.rows", 1)
+    text = (desk.folder / "ddr.yaml").read_text()
+    desk.write("ddr.yaml", re.sub(r"(columns:.*?value: )1024", r"\g<1>8", text, flags=re.DOTALL))
+    return small
 
 
 def refusal(desk: Desk, *arguments: str) -> str:

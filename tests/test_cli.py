@@ -24,6 +24,7 @@ from simulator.trace import list_traces
 FILES = {
     "summary.json", "config.yaml", "cycles.svg",
     "operators.parquet", "actions.parquet", "units.parquet", "streams.parquet",
+    "memory_stalls.parquet", "traffic.parquet",
 }  # fmt: skip
 
 
@@ -60,7 +61,10 @@ def test_summary_holds_what_is_promised(summary: dict) -> None:
     assert summary["schema_version"] == 1
     assert (summary["arch"], summary["trace"], summary["verified"]) == ("escalate", "small", None)
     assert set(summary["macs"]) == {"dense", "effectual", "performed"}
-    assert set(summary["dram"]) == {"read_bytes", "write_bytes", "bandwidth_gb_s"}
+    assert set(summary["dram"]) == {
+        "read_bytes", "write_bytes", "bandwidth_gb_s", "peak_gb_s", "memory",
+        "stall_cycles", "stall_cycles_by_stream", "stall_cycles_by_cause",
+    }  # fmt: skip
     assert set(summary["bound"]) == {"cycles", "by"}
     assert set(summary["stalls"]) == {"busy", "starved", "blocked", "imbalance", "fill_drain"}
     assert set(summary["digests"]) == {"trace", "config", "version"}
@@ -111,6 +115,80 @@ def test_the_other_tables_agree_with_the_operators(finished: Path) -> None:
     assert actions["count"].dtype == "int64"
     assert actions["own_pj"].dtype == "float64"
     assert (actions["own_pj"].notna() == (actions["component"] == "dram")).all()
+
+
+def test_memory_tables_agree_with_the_operators(finished: Path, summary: dict) -> None:
+    operators = pd.read_parquet(finished / "operators.parquet").set_index("operator")
+    stalls = pd.read_parquet(finished / "memory_stalls.parquet")
+    assert stalls["cycles"].dtype == "int64"
+    assert set(stalls["cause"]) == {"bandwidth", "latency"}
+    waited = stalls.groupby("operator")["cycles"].sum()
+    assert waited.to_dict() == operators["memory_stall_cycles"].to_dict()
+    assert waited.sum() == summary["dram"]["stall_cycles"]
+    traffic = pd.read_parquet(finished / "traffic.parquet")
+    assert (traffic["start_cycle"].iloc[1:].to_numpy() == traffic["end_cycle"].iloc[:-1].to_numpy()).all()
+    assert traffic["end_cycle"].iloc[-1] == summary["cycles"]
+    for way in ("read", "write"):
+        moved = traffic.groupby("operator")[f"{way}_bytes"].sum()
+        assert moved.to_dict() == operators[f"dram_{way}_bytes"].to_dict()
+    assert traffic["gb_s"].max() <= summary["dram"]["peak_gb_s"] * (1 + 1e-12)
+
+
+@pytest.fixture(scope="module")
+def detailed(small_trace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a DRAM command by command; not to be written to."""
+    folder = tmp_path_factory.mktemp("detailed") / "run"
+    text = skipper("run", "escalate", small_trace, "--memory", "detailed", "--out", folder).output
+    assert "ddr4_3200: " in text
+    assert "row hits" in text
+    return folder
+
+
+def test_a_detailed_run_says_what_the_dram_did(detailed: Path, finished: Path, summary: dict) -> None:
+    assert set(contents(detailed)) == {*FILES, "memory.yaml"}
+    said = json.loads((detailed / "summary.json").read_text())
+    assert said["dram"]["memory"] == "ddr4_3200"
+    assert said["digests"]["config"] == summary["digests"]["config"]
+    assert len(said["digests"]["memory"]) == 64
+    for way in ("read_bytes", "write_bytes"):
+        assert said["dram"][way] == summary["dram"][way]
+    assert set(said["dram"]["commands"]) == {"activates", "reads", "writes", "precharges", "refreshes"}
+    assert 0 < said["dram"]["queueing_ns"] < said["dram"]["read_latency_ns"]
+    operators = pd.read_parquet(detailed / "operators.parquet")
+    assert operators["dram_row_hit_rate"].between(0, 1).all()
+    assert operators["dram_refreshes"].sum() == said["dram"]["commands"]["refreshes"]
+    assert "conflicts" in set(pd.read_parquet(detailed / "memory_stalls.parquet")["cause"])
+    actions = pd.read_parquet(detailed / "actions.parquet")
+    dram = actions[actions["component"] == "dram"]
+    assert set(dram["action"]) == {"activate", "read", "write", "refresh", "active standby", "idle standby"}
+    counted = dram.groupby("action")["count"].sum()
+    assert counted["activate"] == said["dram"]["commands"]["activates"]
+    priced = (dram["count"] * dram["own_pj"]).sum()
+    assert priced == pytest.approx(said["energy_by_component_pj"]["dram"], rel=1e-12)
+
+
+def test_the_memory_of_a_run_can_be_used_again(detailed: Path, small_trace: Path, tmp_path: Path) -> None:
+    skipper(
+        "run", detailed / "config.yaml", small_trace, "--memory", detailed / "memory.yaml", "--out", tmp_path / "again"
+    )
+    again, first = (json.loads((folder / "summary.json").read_text()) for folder in (tmp_path / "again", detailed))
+    assert again == first
+
+
+def test_memories_have_runs_of_their_own(small_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for memory in ("simple", "detailed", "lpddr5_6400"):
+        skipper("run", "escalate", small_trace, "--memory", memory)
+    found = {folder.name for folder in (tmp_path / "runs").iterdir()}
+    assert found == {"escalate-small", "escalate-small-ddr4_3200", "escalate-small-lpddr5_6400"}
+    # without currents its energy is that of the chip's channel, by the bit
+    actions = pd.read_parquet(tmp_path / "runs" / "escalate-small-lpddr5_6400" / "actions.parquet")
+    assert set(actions[actions["component"] == "dram"]["kind"]) == {"dram_bit"}
+
+
+def test_memories_are_shown_and_listed() -> None:
+    assert "timing.tFAW" in skipper("show", "dota", "--memory", "detailed").output
+    assert "hbm3_6400" in skipper("list").output
 
 
 def test_the_same_command_gives_the_same_bytes_in_another_process(

@@ -132,15 +132,17 @@ class _Detailed:
             if step is None:
                 yield self._env.timeout(horizon - self._env.now)
                 continue
-            at = max(step.cycle, int(self._env.now))
             if step.done:
                 transfer, event = self._leaving.popleft()
-                transfer.done = self._done = max(at, self._done)
+                at = transfer.done = self._done = max(step.cycle, self._done)
             else:
                 transfer, event = self._entering.popleft()
-                transfer.free = at
+                at = transfer.free = step.cycle
             _succeed_at(self._env, event, at)
 
 
 def _succeed_at(env: simpy.Environment, event: simpy.Event, at: int) -> None:
-    env.timeout(at - env.now).callbacks.append(lambda _: event.succeed())
+    def succeed(_: simpy.Event) -> None:
+        event.succeed()
+
+    env.timeout(at - env.now).callbacks.append(succeed)

@@ -1,11 +1,11 @@
 """Which cycles are the memory's alone, for which tensor, and why.
 
-A cycle belongs to the memory if no stage works in it: then nothing but a transfer can end the wait. It is put down to the
-transfer that the DMA engine waits for, the oldest that is not done, and to a cause:
+A cycle belongs to the memory if no stage works in it: then nothing but a transfer can end the wait. It is put down to
+the oldest transfer that is not done, and to a cause:
 
-* ``bandwidth``: the time that its bytes take at the peak of all channels;
+* ``bandwidth``: the time that its bytes, and those of writes still in the buffers, take at the peak of all channels;
 * ``latency``: that of a lone read, where it is not hidden behind the transfer before;
-* ``conflicts``: all beyond: rows to close and open, turns of the bus, bank groups, refresh (never with a plain channel).
+* ``conflicts``: all beyond: rows to close and open, turns of the bus, bank groups, refresh; never a plain channel's.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ def memory_stalls(program: Program, timeline: Timeline, memory: Memory, clock: i
     transfers, cycles = timeline.transfers, timeline.cycles
     waits = _between(working, cycles)
     shares: dict[tuple[str, bool, str], int] = {}
-    for begin, end, transfer in _turns(transfers, cycles):
-        if stalled := _within(waits, begin, end):
-            causes = _causes(begin, end, transfer, memory, clock)
-            for cause, share in zip(CAUSES, _divide(stalled, causes), strict=True):
-                key = (transfer.stream, transfer.write, cause)
+    for turn in _turns(transfers, cycles, memory, clock):
+        if stalled := _within(waits, turn.begin, turn.end):
+            for cause, share in zip(CAUSES, _divide(stalled, turn.causes), strict=True):
+                key = (turn.transfer.stream, turn.transfer.write, cause)
                 shares[key] = shares.get(key, 0) + share
     if (missing := int((waits[:, 1] - waits[:, 0]).sum()) - sum(shares.values())) != 0:
         raise LawViolation(f"{program.operator}: in {missing} cycles no stage works and nothing is moved")
@@ -73,27 +72,46 @@ def _between(working: Sequence[tuple[int, int]], cycles: int) -> Spans:
     return np.array(free, np.int64).reshape(-1, 2)
 
 
-def _turns(transfers: Sequence[Transfer], cycles: int) -> Iterator[tuple[int, int, Transfer]]:
-    """Yield from when to when each transfer was the oldest that was not done; the last one lasts to the end."""
-    now = 0
-    for i, transfer in enumerate(transfers):
+@dataclass(frozen=True)
+class _Turn:
+    """From when to when a transfer is the oldest that is not done, and for how many cycles of that for each cause."""
+
+    transfer: Transfer
+    begin: int
+    end: int
+    causes: tuple[int, int, int]
+
+
+def _turns(transfers: Sequence[Transfer], cycles: int, memory: Memory, clock: int) -> Iterator[_Turn]:
+    """Yield the turn of each transfer, then that of the writes that are left in the memory's buffers.
+
+    Writes are done before they have crossed the bus; the time that they still need at the peak is owed, and found again
+    in the turns that follow.
+    """
+    now = owed = 0
+    for transfer in transfers:
         begin = max(transfer.start, now)
-        now = max(now, transfer.done if i + 1 < len(transfers) else cycles)
-        yield begin, now, transfer
+        owed = max(0, owed - (begin - now)) + memory.at_least(transfer.size, clock)
+        now = max(now, transfer.done)
+        alone = 0 if transfer.write else max(0, memory.latency_cycles(clock) - (begin - transfer.start))
+        yield _Turn(transfer, begin, now, _causes(now - begin, owed, alone))
+        owed = max(0, owed - (now - begin))
+    last = next((transfer for transfer in reversed(transfers) if transfer.write), None)
+    if last is not None:
+        yield _Turn(last, now, cycles, _causes(cycles - now, owed, 0))
+
+
+def _causes(length: int, bandwidth: int, latency: int) -> tuple[int, int, int]:
+    """Divide a turn by cause; bandwidth and latency are what they would take at most."""
+    bandwidth = min(length, bandwidth)
+    latency = min(length - bandwidth, latency)
+    return bandwidth, latency, length - bandwidth - latency
 
 
 def _within(spans: Spans, begin: int, end: int) -> int:
     """Return how much of begin … end the spans cover."""
     near = spans[np.searchsorted(spans[:, 1], begin, "right") : np.searchsorted(spans[:, 0], end)]
     return int((np.minimum(near[:, 1], end) - np.maximum(near[:, 0], begin)).sum())
-
-
-def _causes(begin: int, end: int, transfer: Transfer, memory: Memory, clock: int) -> tuple[int, int, int]:
-    """Divide a transfer's turn by cause."""
-    bandwidth = min(end - begin, memory.at_least(transfer.size, clock))
-    alone = 0 if transfer.write else max(0, memory.latency_cycles(clock) - (begin - transfer.start))
-    latency = min(end - begin - bandwidth, alone)
-    return bandwidth, latency, end - begin - bandwidth - latency
 
 
 def _divide(total: int, weights: Sequence[int]) -> list[int]:

@@ -18,9 +18,9 @@ from typing import Any
 from simulator.hardware.dram_state import (
     ACTIVATE,
     BANKS,
+    BINS,
     BUCKET_CYCLES,
     BUCKETS,
-    BINS,
     ENDED,
     FAR,
     IS_WRITE,
@@ -695,9 +695,8 @@ def advance(
             again = FAR
         for c in range(rules.channels):
             again = min(again, state.channel[c].wake)
-        if taken == count and total.unissued == 0:
-            if total.undrained == 0 if drain else again > total.last_done:
-                return taken, ENDED
+        if taken == count and total.unissued == 0 and (total.undrained == 0 if drain else again > total.last_done):
+            return taken, ENDED
         if again > until:
             return taken, PAUSED
         total.now = again

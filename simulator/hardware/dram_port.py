@@ -1,4 +1,4 @@
-"""A detailed DRAM beside a core: transfers are asked for, and its controllers go on as far as the core's time is known."""
+"""A detailed DRAM beside a core: transfers are asked for, and the controllers go on as far as time is known."""
 
 from __future__ import annotations
 
@@ -154,7 +154,13 @@ class DetailedPort:
         return max(int(total["last_done"]), written)
 
     def _advance(
-        self, arrival: Ints, address: Ints, write: NDArray[np.bool_], until: int, last: bool = False, drain: bool = False
+        self,
+        arrival: Ints,
+        address: Ints,
+        write: NDArray[np.bool_],
+        until: int,
+        last: bool = False,
+        drain: bool = False,
     ) -> tuple[int, int]:
         return advance(self._rules, self._state, arrival, address, write, last, until, drain)
 

@@ -334,8 +334,10 @@ class Dram(Part):
         if value is not None and "timing" in info.data:
             t, i = info.data["timing"], value
             least = (i.IDD3N * t.tRAS + i.IDD2N * t.tRP) / (t.tRAS + t.tRP)
-            if i.IDD0 < least:
-                raise ValueError(f"expected an IDD0 of at least {least:g}, that of standby over a row cycle, not {i.IDD0}")
+            if least > i.IDD0:
+                raise ValueError(
+                    f"expected an IDD0 of at least {least:g}, that of standby over a row cycle, not {i.IDD0}"
+                )
         return value
 
     @property

@@ -1,8 +1,8 @@
 """The run folder: all of a result on disk, written at once or not at all.
 
 ``summary.json``, ``operators.parquet``, ``actions.parquet``, ``units.parquet``, ``streams.parquet``,
-``memory_stalls.parquet``, ``traffic.parquet``, ``config.yaml`` (resolved, with provenance), ``memory.yaml`` (the same, of a
-detailed memory) and ``cycles.svg``. Every table opens with ``pandas.read_parquet``.
+``memory_stalls.parquet``, ``traffic.parquet``, ``config.yaml`` (resolved, with provenance), ``memory.yaml`` (the
+same, of a detailed memory) and ``cycles.svg``. Every table opens with ``pandas.read_parquet``.
 The same run gives the same bytes.
 """
 

@@ -1,6 +1,7 @@
 """A run as a timeline that Perfetto (ui.perfetto.dev) and chrome://tracing read.
 
-One track per stage, per unit inside a stage, and for the DRAM channel; counters for the tiles that hold buffer room.
+One track per stage, per unit inside a stage, and for the DRAM channel; counters for the tiles that hold buffer room
+and for the bandwidth that is used.
 One cycle is shown as one microsecond. Stages and channel show what happened when; a unit inside a stage shows, within
 each of its tiles, how its average instance spent the tile's cycles. On every track the durations by state, times the
 unit's instances, are the unit-cycles that the result reports.
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from simulator.program import STATES
+from simulator.results.memory import WAYS, traffic
 from simulator.results.result import OperatorResult, Result
 
+BANDWIDTH = "DRAM GB/s"
 Event = dict[str, Any]
 
 
@@ -36,7 +39,7 @@ def events(result: Result) -> Iterator[Event]:
     tracks: dict[str, int] = {}
     begin = 0
     for operator in result.operators:
-        for name, event in _operator_events(operator):
+        for name, event in _operator_events(operator, result):
             if name not in tracks:
                 tracks[name] = len(tracks)
                 yield {"ph": "M", "pid": 0, "tid": tracks[name], "name": "thread_name", "args": {"name": name}}
@@ -44,7 +47,7 @@ def events(result: Result) -> Iterator[Event]:
         begin += operator.cycles
 
 
-def _operator_events(operator: OperatorResult) -> Iterator[tuple[str, Event]]:
+def _operator_events(operator: OperatorResult, result: Result) -> Iterator[tuple[str, Event]]:
     yield "operator", _slice(operator.name, 0, operator.cycles, cycles=operator.cycles)
     stages = {stage.name: stage for stage in operator.program.stages}
     for interval in operator.timeline.intervals:
@@ -78,6 +81,11 @@ def _operator_events(operator: OperatorResult) -> Iterator[tuple[str, Event]]:
         for time in sorted(changes):
             held += changes[time]
             yield name, {"ph": "C", "name": name, "ts": time, "args": {"tiles": held}}
+    edges, moved = traffic(operator.timeline, result.memory, result.clock)
+    for start, end, bytes_moved in zip(edges[:-1].tolist(), edges[1:].tolist(), moved.tolist(), strict=True):
+        rates = {way: size * result.clock / (end - start) / 1e9 for way, size in zip(WAYS, bytes_moved, strict=True)}
+        yield BANDWIDTH, {"ph": "C", "name": BANDWIDTH, "ts": start, "args": rates}
+    yield BANDWIDTH, {"ph": "C", "name": BANDWIDTH, "ts": operator.cycles, "args": dict.fromkeys(WAYS, 0.0)}
 
 
 def _slice(name: str, start: float, duration: float, **detail: Any) -> Event:

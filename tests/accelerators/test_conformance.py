@@ -17,6 +17,7 @@ from simulator import load_arch, load_trace, simulate
 from simulator.accelerators import accelerator, list_accelerators
 from simulator.arch import Arch, Config, list_configs, read_config, validate
 from simulator.errors import InputError
+from simulator.memory import DETAILED, SIMPLE
 from simulator.program import STATES
 from simulator.results.result import Result
 from simulator.simulation import MatchCache
@@ -25,6 +26,7 @@ from tests.operators import masked, operators, trace_of
 
 CHIPS = [name for name in list_configs() if read_config(name).accelerator in list_accelerators()]
 chips = pytest.mark.parametrize("chip", CHIPS)
+memories = pytest.mark.parametrize("memory", [SIMPLE, DETAILED])
 
 
 def laws(examples: int) -> settings:
@@ -41,10 +43,16 @@ def arch(chip: str, parameters: Mapping[str, str] = {}) -> Arch[Any]:
     return validate(written.overridden(parameters), accelerator(written.accelerator).Chip)
 
 
-def run(operator: Operator, machine: Arch[Any], check: bool = False, cache: MatchCache | None = None) -> Result:
+def run(
+    operator: Operator,
+    machine: Arch[Any],
+    check: bool = False,
+    cache: MatchCache | None = None,
+    memory: str = SIMPLE,
+) -> Result:
     """Simulate one operator; a chip that does not run it, or not with so little room, says so in a sentence."""
     try:
-        return simulate(trace_of(operator), machine, check, cache=cache)
+        return simulate(trace_of(operator), machine, check, cache=cache, memory=memory)
     except InputError as refusal:
         named = operator.name in str(refusal)
     assert named, "a refusal names the operator"
@@ -84,14 +92,15 @@ def test_every_accelerator_has_a_configuration() -> None:
 
 
 @chips
-@laws(150)
+@memories
+@laws(100)
 @given(operator=operators(), data=st.data())
-def test_one_loop_for_numbers_and_cycles(chip: str, operator: Operator, data: st.DataObject) -> None:
+def test_one_loop_for_numbers_and_cycles(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 1: the loops that count cycles give the plain NumPy result, and count the same without values."""
     machine = arch(chip, data.draw(machines(chip)))
-    checked = run(operator, machine, check=True)
+    checked = run(operator, machine, check=True, memory=memory)
     assert checked.verified is (True if operator.macs else None)  # without MACs no operands are paired
-    plain = run(masked(operator), machine)
+    plain = run(masked(operator), machine, memory=memory)
     assert plain.verified is None
     ours, theirs = plain.summary, checked.summary
     assert {k: v for k, v in ours.items() if k not in ("digests", "verified")} == {
@@ -100,12 +109,15 @@ def test_one_loop_for_numbers_and_cycles(chip: str, operator: Operator, data: st
 
 
 @chips
+@memories
 @laws(100)
 @given(operator=operators(), data=st.data())
-def test_conservation(chip: str, operator: Operator, data: st.DataObject) -> None:
-    """Law 2: unit-cycles, bytes, energy and effectual MACs are conserved."""
+def test_conservation(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
+    """Law 2: unit-cycles, bytes, energy and effectual MACs are conserved, with either memory the same bytes."""
     parameters = data.draw(machines(chip))
-    result = run(operator, arch(chip, parameters))
+    kept = MatchCache()
+    result = run(operator, arch(chip, parameters), cache=kept, memory=memory)
+    assert result.streams == run(operator, arch(chip, parameters), cache=kept).streams
     for instances, states in result.operators[0].timeline.units.values():
         assert states.sum() == instances * result.cycles
         assert states.min() >= 0
@@ -115,6 +127,10 @@ def test_conservation(chip: str, operator: Operator, data: st.DataObject) -> Non
     assert all(moved >= least for moved, least in zip(streams["bytes"], streams["compulsory_bytes"], strict=True))
     moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
     assert moved == sum(streams["bytes"])
+    crossed = sum(result.traffic["read_bytes"]) + sum(result.traffic["write_bytes"])
+    assert crossed == moved - lines_saved(result)
+    stalls = summary["dram"]["stall_cycles_by_cause"]
+    assert sum(stalls.values()) == sum(summary["dram"]["stall_cycles_by_stream"].values()) <= summary["cycles"]
     assert summary["energy_pj"] == pytest.approx(sum(result.energies))
     assert summary["energy_pj"] == pytest.approx(sum(summary["energy_by_component_pj"].values()))
     written = run(operator, arch(chip))
@@ -123,19 +139,26 @@ def test_conservation(chip: str, operator: Operator, data: st.DataObject) -> Non
     assert summary["macs"]["effectual"] <= summary["macs"]["performed"]
 
 
+def lines_saved(result: Result) -> int:
+    """Bytes of requests that needed no burst of their own: merged with another, or served by the write buffer."""
+    dram, memory = result.summary["dram"], result.memory.model
+    return (dram.get("merged_requests", 0) + dram.get("forwarded_reads", 0)) * memory.burst
+
+
 @chips
+@memories
 @laws(100)
 @given(operator=operators(), data=st.data())
-def test_bounds(chip: str, operator: Operator, data: st.DataObject) -> None:
+def test_bounds(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 3: no run beats work over peak, nor bytes over bandwidth."""
     machine = arch(chip, data.draw(machines(chip)))
-    result = run(operator, machine)
+    result = run(operator, machine, memory=memory)
     summary = result.summary
     assert summary["cycles"] >= summary["bound"]["cycles"]
     program = result.operators[0].program
     assert summary["cycles"] * program.peak >= summary["macs"]["performed"]
     moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
-    assert summary["cycles"] * machine.chip.dram.bandwidth >= moved * machine.chip.clock
+    assert summary["cycles"] >= result.memory.model.at_least(moved - lines_saved(result), machine.chip.clock)
     assert 0 <= summary["utilization"] <= 1
 
 
@@ -202,23 +225,43 @@ def test_more_lanes_of_divisible_work(chip: str, data: st.DataObject, seed: int)
             assert run(operator, many).cycles <= run(operator, few).cycles
 
 
-def _summary(chip: str, trace: str) -> dict[str, Any]:
-    return simulate(load_trace(trace), load_arch(chip)).summary
+def _summary(chip: str, trace: str, memory: str) -> dict[str, Any]:
+    return simulate(load_trace(trace), load_arch(chip), memory=memory).summary
 
 
 @chips
-def test_determinism(chip: str) -> None:
+@memories
+def test_determinism(chip: str, memory: str) -> None:
     """Law 5: the same inputs give the same bits, in this process, again, and in another one."""
     results = []
     for trace in list_traces():
         try:
-            first = _summary(chip, trace)
+            first = _summary(chip, trace, memory)
         except InputError:
             continue
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            assert first == _summary(chip, trace) == pool.submit(_summary, chip, trace).result()
+            assert first == _summary(chip, trace, memory) == pool.submit(_summary, chip, trace, memory).result()
         results.append(first)
     assert results, "no shipped trace runs on this chip"
+
+
+@chips
+def test_memories_move_the_same_bytes_of_real_traces(chip: str) -> None:
+    """Every tensor of every shipped trace: the same bytes with either memory, all asked of the DRAM line by line."""
+    compared = []
+    for trace in list_traces():
+        try:
+            plain, detailed = (simulate(load_trace(trace), load_arch(chip), memory=m) for m in (SIMPLE, DETAILED))
+        except InputError:
+            continue
+        assert plain.streams == detailed.streams
+        for operator in detailed.operators:
+            activity = operator.timeline.memory
+            assert activity is not None
+            assert activity.counts.requests * detailed.memory.model.burst == operator.read_bytes + operator.write_bytes
+            assert operator.cycles >= operator.bound[0]
+        compared.append(trace)
+    assert compared, "no shipped trace runs on this chip"
 
 
 @chips

@@ -4,37 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.engine import play
 from simulator.hardware.dram import SimpleChannel
-from simulator.program import STATES, Macs, Program, Stage, Stream, Unit
+from simulator.program import STATES
+from tests.engine.programs import channel, program
 from tests.reference.pipeline import pipeline
-
-
-def program(loads: list[int], stages: list[list[int]], stores: list[int], depth: int) -> Program:
-    """Make a Program whose transfers and stages take the cycles given (one byte a cycle)."""
-
-    def stage(number: int, cycles: list[int]) -> Stage:
-        states = np.zeros((len(cycles), len(STATES)), np.int64)
-        states[:, 0] = cycles
-        return Stage(f"stage {number}", np.array(cycles), {f"unit {number}": Unit(1, states)})
-
-    def stream(name: str, sizes: list[int]) -> Stream:
-        return Stream(name, np.array(sizes), np.cumsum(sizes) - sizes, sum(sizes))
-
-    return Program(
-        "operator", "mapping", tuple(stage(*pair) for pair in enumerate(stages)),
-        (stream("input", loads),), (stream("output", stores),), depth, (), Macs(0, 0, 0), 1, {},
-    )  # fmt: skip
-
-
-def channel(delay: int) -> SimpleChannel:
-    """One byte and one cycle: 1 GB/s at 1 GHz, ``delay`` ns of latency."""
-    return SimpleChannel(bandwidth=10**9, latency=delay * 1000, burst=1, energy_pj_per_bit=0)
-
 
 cycles = st.integers(0, 9)
 
@@ -84,6 +61,5 @@ def test_cycles_of_another_clock_round_up() -> None:
     fast = SimpleChannel(bandwidth=25_600_000_000, latency=100_000, burst=64, energy_pj_per_bit=8)
     assert fast.at_least(64, 800_000_000) == 2
     assert fast.at_least(65, 800_000_000) == 3
-    assert fast.open(800_000_000).transfer(10, 0, 65, write=False) == (13, 93)
-    assert fast.open(801_000_000).transfer(10, 0, 65, write=False) == (13, 94)
-    assert fast.open(801_000_000).transfer(10, 0, 65, write=True) == (13, 13)
+    assert fast.latency_cycles(800_000_000) == 80
+    assert fast.latency_cycles(801_000_000) == 81

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from simulator.arch import list_memories
 from simulator.arch.config import parse_config, validate
 from simulator.errors import InputError
-from simulator.hardware.dram import Memory
 from simulator.hardware.dram_requests import Served, Stream, simulate_requests
 from simulator.hardware.dram_state import BUCKET_CYCLES, COMMANDS
-from simulator.arch import list_memories
 from simulator.hardware.dram_timing import Dram, read_memory
+from tests.hardware.drams import drams
 from tests.real import DATA, needs_data
 from tests.reference.dram_controller import Line, Replayed, replay
 
@@ -125,46 +125,6 @@ def test_every_command_goes_in_dramsim3s_cycle(name: str, memory: str) -> None:
 # The twin
 
 
-@st.composite
-def drams(draw: st.DrawFn) -> Dram:
-    """Small memories with short times, in which everything happens often."""
-
-    def number(low: int, high: int) -> int:
-        return draw(st.integers(low, high))
-
-    def power(high: int) -> int:
-        return 2 ** number(0, high)
-
-    burst = power(2) * 2
-    rcd, ras, ccd, wtr, rrd, cwl = number(2, 6), number(8, 14), number(1, 4), number(1, 3), number(1, 3), number(2, 5)
-    accepts = draw(st.sampled_from([1, 1, 2, 8]))
-    groups, banks, rfc = power(2), power(1), number(4, 20)
-    parts = draw(st.permutations(("ro", "ch", "ra", "bg", "ba", "co")))
-    write_buffer = number(2, 12)
-    return Dram.model_validate({
-        "organisation": {
-            "channels": power(1), "ranks": power(1), "bank_groups": groups, "banks_per_group": banks,
-            "rows": 2 ** number(1, 4), "columns": burst * power(3), "device_width": 8, "bus_width": 8 * power(1),
-            "burst_length": burst, "data_rate": 2,
-        },
-        "timing": {
-            "tCK": 1000, "AL": number(0, 2), "CL": cwl + number(0, 4), "CWL": cwl, "tRCDRD": rcd,
-            "tRCDWR": number(2, 6), "tRP": number(2, 6), "tRAS": ras, "tRFC": rfc, "tREFI": number(120, 300),
-            "tRRD_S": rrd, "tRRD_L": rrd + number(0, 3), "tFAW": number(rrd, 20), "tWTR_S": wtr,
-            "tWTR_L": wtr + number(0, 3), "tWR": number(2, 8), "tRTP": number(2, 6), "tCCD_S": ccd,
-            "tCCD_L": ccd + number(0, 3), "tCCD_L_WR": ccd + number(0, 6), "tRTRS": number(0, 2), "tPPD": number(0, 2),
-        },
-        "currents": dict.fromkeys(("VDD", "IDD0", "IDD2N", "IDD3N", "IDD4R", "IDD4W", "IDD5AB"), 1.0),
-        "controller": {
-            "mapping": "".join(parts), "accepts": accepts, "read_queue": number(1, 8),
-            "write_buffer": write_buffer, "write_low": number(0, write_buffer - 1), "bank_queue": number(1, 4),
-            "row_hit_cap": number(1, 4), "page": draw(st.sampled_from(["open", "open", "closed"])),
-            "scheduler": draw(st.sampled_from(["fr_fcfs_cap", "fr_fcfs_cap", "fr_fcfs", "fcfs"])),
-            "refresh": draw(st.sampled_from(["rank", "rank", "none"])), "dual_issue": draw(st.booleans()),
-        },
-    })  # fmt: skip
-
-
 Requests = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -259,39 +219,6 @@ def test_no_run_beats_the_data_bus(memory: str) -> None:
     assert cycles >= least
 
 
-# Beside a core
-
-
-def test_a_port_times_transfers_in_core_cycles() -> None:
-    """At the memory's own clock a transfer takes what its requests take; the next follows when the queues accept."""
-    chip = dram("hbm2_8ch")
-    memory: Memory = chip
-    port = memory.open(10**9)
-    lines = 100
-    free, done = port.transfer(0, 0, lines * chip.burst, write=False)
-    alone = simulate_requests([0] * lines, np.arange(lines) * chip.burst, [False] * lines, chip)
-    assert done == alone.counts.cycles - 1
-    assert 0 < free < done
-    again = port.transfer(free, 2**20, lines * chip.burst, write=False)
-    assert done < again.done < 2 * done
-    posted = port.transfer(again.free, 2**21, lines * chip.burst, write=True)
-    assert again.free < posted.free <= posted.done
-    assert chip.open(2 * 10**9).transfer(0, 0, lines * chip.burst, write=False).done == 2 * done
-
-
-@pytest.mark.parametrize("clock", [10**8, 8 * 10**8, 3 * 10**9])
-def test_a_port_keeps_the_bounds_and_the_order(clock: int) -> None:
-    chip = dram("ddr4_2400")
-    port, now, moved = chip.open(clock), 5, 0
-    for i in range(40):
-        size = 64 * (1 + i % 7)
-        free, done = port.transfer(now, 4096 * i, size, write=i % 3 == 0)
-        moved += size
-        assert now <= free <= done
-        assert done >= chip.at_least(moved, clock)
-        now = free
-
-
 # Bad input
 
 
@@ -336,6 +263,8 @@ def refuse(change: Callable[[Any], None]) -> str:
         ("timing.tCK", "0.83", "no unit"),
         ("timing.CL", 1.5, "valid integer"),
         ("currents.VDD", -1.2, "greater than 0"),
+        ("currents.IDD4R", 1, "at least IDD3N"),
+        ("currents.IDD0", 1, "an IDD0 of at least"),
     ],
 )
 def test_bad_values_are_refused_in_one_sentence(key: str, value: object, expectation: str) -> None:
