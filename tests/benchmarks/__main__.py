@@ -22,6 +22,7 @@ from simulator.hardware.bits import has_bit_gather, pack, popcount
 from simulator.hardware.jit import kernel
 from simulator.hardware.token_scheduler import TokenScheduler, schedule
 from simulator.trace import Attention, Trace, save_trace
+from tests.benchmarks import memory
 from tests.benchmarks.networks import resnet18, vgg16
 from tests.benchmarks.transformers import bert_large
 
@@ -147,6 +148,8 @@ def main() -> None:
         os.environ[limit] = "1"
     convolution()
     attention()
+    print()
+    memory.main([])
 
 
 def convolution() -> None:
