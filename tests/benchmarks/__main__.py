@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from simulator.hardware.token_scheduler import TokenScheduler, schedule
 from simulator.trace import Attention, Trace, save_trace
 from tests.benchmarks import memory
 from tests.benchmarks.networks import resnet18, vgg16
+from tests.benchmarks.timing import best
 from tests.benchmarks.transformers import bert_large
 
 NO_WINDOW = {"channel_accumulation.look_ahead": "0", "channel_accumulation.offsets": "[]"}
@@ -38,16 +38,6 @@ def bare(activation: Any, maps: Any) -> Any:
             for w in range(activation.shape[1]):
                 total += popcount(activation[p, w] & maps[j, w])
     return total
-
-
-def best(function: Callable[[], object], runs: int = 5) -> float:
-    """Return the shortest of several runs, in seconds."""
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def matched_words(trace: Trace, arch: Arch[Any]) -> list[tuple[Any, Any]]:

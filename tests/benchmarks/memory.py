@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from simulator.hardware.dram_timing import Dram, read_memory
 from simulator.memory import DETAILED, SIMPLE
 from simulator.trace import Trace
 from tests.benchmarks.networks import resnet18
+from tests.benchmarks.timing import best
 from tests.benchmarks.transformers import bert_large
 
 REQUESTS, PIECE, ROUNDS = 400_000, 50_000, 3
@@ -48,16 +49,6 @@ def seconds(memory: Dram, address: np.ndarray, write: np.ndarray) -> tuple[float
         cycles = stream.finish().cycles
         best = min(best, time.perf_counter() - begin)
     return best, cycles
-
-
-def best(run: Callable[[], object], rounds: int = 5) -> float:
-    """Return the seconds of the fastest of several rounds."""
-    times = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return min(times)
 
 
 def command(arch: str, trace: str, memory: str) -> None:
