@@ -176,6 +176,10 @@ class _Builder:
             raise InputError(f"{what} is {_said(value, number)}, expected a whole number of at least {least}")
         return number
 
+    def flag(self, value: bool | str | Number, names: Names, what: str) -> bool:
+        """Return whether a field is true."""
+        return value if isinstance(value, bool) else bool(self.number(value, names, what))
+
     def part(self, value: str | Number, names: Names, what: str) -> float:
         """Return a density."""
         number = self.number(value, names, what)
@@ -338,7 +342,8 @@ class _Builder:
         data = self.taken(flow, name)
         shape = (K, C // groups, *kernel)
         kept = self._weights(name, shape, part, groups == 1 and math.prod(kernel) > 1 and C >= LEAST_CHANNELS)
-        self.count(name, math.prod(shape) + K * layer.bias + 2 * K * layer.norm)
+        bias, norm = self.flag(layer.bias, names, "bias"), self.flag(layer.norm, names, "norm")
+        self.count(name, math.prod(shape) + K * bias + 2 * K * norm)
         how: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         operator = Conv2d(name, data, **kept, **how)
         output = self.stored(name, operator.output_shape, density)
@@ -358,7 +363,8 @@ class _Builder:
     def _linear(self, layer: schema.Linear, flow: _Flow, name: str, names: Names) -> _Flow:
         out = self.whole(layer.out, names, "out")
         flow, part, density = self._weighted(layer, flow, name, names)
-        return self._product(flow, name, out, part, density, layer.bias, layer.tied, layer.norm)
+        flags = {key: self.flag(getattr(layer, key), names, key) for key in ("bias", "tied", "norm")}
+        return self._product(flow, name, out, part, density, **flags)
 
     def _product(
         self,
@@ -400,12 +406,16 @@ class _Builder:
     def _reshape(self, layer: schema.Reshape, flow: _Flow, name: str, names: Names) -> _Flow:
         shape = flow.shape
         if layer.to == "flat":
-            return replace(_Flow((shape[0], math.prod(shape[1:])), flow.density))
+            return _Flow((shape[0], math.prod(shape[1:])), flow.density)
         if layer.to == "tokens":
             if len(shape) != 4:
                 raise InputError(f"its input has shape {shape}, expected (N, C, H, W)")
             tokens = shape[2] * shape[3] + self.whole(layer.extra, names, "extra", least=0)
             return _Flow((shape[0], tokens, shape[1]), flow.density)
+        if layer.to == "pairs":
+            if len(shape) != 2 or shape[0] % 2:
+                raise InputError(f"its input has shape {shape}, expected (2N, F)")
+            return _Flow((shape[0] // 2, 2 * shape[1]), flow.density)
         if len(shape) != 3:
             raise InputError(f"its input has shape {shape}, expected (N, L, C)")
         return _Flow((shape[0], shape[2]), flow.density)
@@ -435,15 +445,16 @@ class _Builder:
         S = L if layer.keys is None else self.whole(layer.keys, names, "keys")
         part = self.part(names["weight_density"], names, "weight_density")
         density = self.part(names["activation_density"], names, "activation_density")
+        bias = self.flag(layer.bias, names, "bias")
         flow = replace(flow, tensor=self.taken(flow, name))
-        self._product(flow, f"{name}.qkv", (H + 2 * G) * D, part, density, layer.bias)
+        self._product(flow, f"{name}.qkv", (H + 2 * G) * D, part, density, bias)
         heads = f"{name}.heads"
         bits = self.bits["activation"]
         query, key, value = (
             self.tensor(heads, role, (N, count, length, D), density, bits)
             for role, count, length in (("query", H, L), ("key", G, S), ("value", G, S))
         )
-        how: dict[str, Any] = {"causal": layer.causal}
+        how: dict[str, Any] = {"causal": self.flag(layer.causal, names, "causal")}
         retention = self.part(layer.retention, names, "retention")
         if retention < 1:
             seed = hashlib.sha256(f"{self.seed}/{heads}.mask".encode()).digest()
@@ -452,7 +463,7 @@ class _Builder:
             how |= self._detector(heads, (N, L, S, C), H, k, self.whole(layer.precision, names, "precision"))
         output = self.stored(heads, (N, H, L, D), density)
         self.add(Attention(heads, query, key, value, output=output, **how), output)
-        return self._product(_Flow((N, L, H * D), density), f"{name}.out", C, part, density, layer.bias)
+        return self._product(_Flow((N, L, H * D), density), f"{name}.out", C, part, density, bias)
 
     def _detector(self, name: str, sizes: tuple[int, int, int, int], H: int, k: int, precision: int) -> dict[str, Any]:
         N, L, S, C = sizes

@@ -10,6 +10,8 @@ from simulator.arch.part import Part
 
 Number = StrictInt | StrictFloat | StrictStr
 """A number, or an expression over the parameters such as ``seq // 16 + 1``."""
+Flag = StrictBool | Number
+"""True or false, or an expression that is not 0."""
 Pair = Number | Annotated[list[Number], Field(min_length=2, max_length=2)]
 """One number for both directions, or [vertical, horizontal]."""
 
@@ -28,7 +30,7 @@ class Layer(Part):
 class Weighted(Layer):
     """A layer with a weight."""
 
-    bias: StrictBool = False
+    bias: Flag = False
     """Whether it has one bias per output: counted among the parameters, no multiply-accumulate."""
     weight_density: Number | None = None
     """Part of the weight that is not zero; the parameter ``weight_density`` if not given."""
@@ -55,7 +57,7 @@ class Conv(Weighted):
     """Distance between elements of the kernel."""
     groups: Number = 1
     """Groups of channels; ``groups: channels`` is a depthwise convolution (``channels`` is C here)."""
-    norm: StrictBool = False
+    norm: Flag = False
     """Whether a batch norm follows: 2 parameters per output channel, folded into the weight when it runs."""
 
 
@@ -66,9 +68,9 @@ class Linear(Weighted):
     """A fully connected layer."""
     out: Number
     """Output features."""
-    tied: StrictBool = False
+    tied: Flag = False
     """Whether the weight is that of another layer and its parameters are counted there."""
-    norm: StrictBool = False
+    norm: Flag = False
     """Whether a batch norm follows: 2 parameters per output feature."""
 
 
@@ -94,8 +96,9 @@ class Reshape(Layer):
 
     type: Literal["reshape"]
     """A change of shape."""
-    to: Literal["flat", "tokens", "first", "mean"]
-    """``flat``: (N, everything); ``tokens``: (N, C, H, W) as (N, H·W, C); ``first`` or ``mean``: one token of all."""
+    to: Literal["flat", "tokens", "first", "pairs"]
+    """``flat``: (N, everything); ``tokens``: (N, C, H, W) as (N, H·W, C); ``first``: one token of all, or their mean;
+    ``pairs``: (2N, F) as (N, 2F)."""
     extra: Number = 0
     """Tokens put before the others (class token)."""
 
@@ -135,9 +138,9 @@ class Attention(Layer):
     """Features of a head D; C / H if not given."""
     keys: Number | None = None
     """Keys S that a query looks at, those of a cache included; L if not given."""
-    causal: StrictBool = False
+    causal: Flag = False
     """Whether the future is masked."""
-    bias: StrictBool = True
+    bias: Flag = True
     """Whether the projections have biases."""
     retention: Number = 1
     """Part of the keys that each row keeps; 1 keeps all."""
