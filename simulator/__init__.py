@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.accelerators import load_arch
+    from simulator.library import load_trace
     from simulator.simulation import MatchCache, simulate
-    from simulator.trace import load_trace
 
 __version__ = "0.1.0"
 __all__ = ["MatchCache", "__version__", "load_arch", "load_trace", "simulate"]
@@ -18,7 +18,7 @@ __all__ = ["MatchCache", "__version__", "load_arch", "load_trace", "simulate"]
 _HOMES = {
     "MatchCache": "simulator.simulation",
     "load_arch": "simulator.accelerators",
-    "load_trace": "simulator.trace",
+    "load_trace": "simulator.library",
     "simulate": "simulator.simulation",
 }
 

@@ -59,7 +59,13 @@ def main() -> None:
 @click.argument("arch")
 @click.argument("trace")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE if not given.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a parameter of the chip, such as array.blocks=16, or of a workload, such as seq=512.",
+)
 @click.option(
     "--memory",
     default="simple",
@@ -83,16 +89,22 @@ def run(
     timeline: Path | None,
     force: bool,
 ) -> None:
-    """Simulate TRACE (a file, or the name of a shipped one) on ARCH (a name, or a YAML file)."""
+    """Simulate TRACE on ARCH (a name, or a YAML file).
+
+    TRACE is a trace file, a workload's YAML file, a CSV table of densities with shapes, or the name of a shipped trace
+    or workload.
+    """
     from simulator.accelerators import load_arch
+    from simulator.arch import read_config
+    from simulator.library.load import load_trace, share_settings
     from simulator.memory import choose_memory
     from simulator.results.folder import require_file, require_free, write_run, writing
     from simulator.simulation import run_digests, simulate
-    from simulator.trace import load_trace
 
-    machine = load_arch(arch, _pairs(settings))
+    of_chip, of_work = share_settings(_pairs(settings), trace, read_config(arch).provenance)
+    machine = load_arch(arch, of_chip)
     chosen = choose_memory(memory, machine.chip, machine.config.origin)
-    work = load_trace(trace)
+    work = load_trace(trace, of_work)
     named = [machine.name, work.name, *([] if chosen.detailed is None else [chosen.detailed.name])]
     folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(named))[:200]
     require_free(folder, run_digests(work, machine, chosen), force, check)
@@ -144,13 +156,15 @@ def show(arch: str, settings: tuple[str, ...], memory: str | None) -> None:
 
 @main.command("list")
 def list_all() -> None:
-    """List the architectures, traces, memories and technologies that come with Skipper."""
+    """List the architectures, traces, workloads, memories and technologies that come with Skipper."""
     from simulator.arch import list_configs, list_memories, list_technologies
+    from simulator.library import list_workloads
     from simulator.trace import list_traces
 
     for title, names in (
         ("architectures", list_configs()),
         ("traces", list_traces()),
+        ("workloads", list_workloads()),
         ("memories", list_memories()),
         ("technologies", list_technologies()),
     ):
@@ -161,12 +175,30 @@ def list_all() -> None:
 
 @main.command()
 @click.argument("trace")
-def inspect(trace: str) -> None:
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
+def inspect(trace: str, settings: tuple[str, ...]) -> None:
     """Show the operators of TRACE: shapes, work, what is known of each tensor, and its density."""
+    from simulator.library.load import load_trace, share_settings
     from simulator.results.text import print_trace
-    from simulator.trace import load_trace
 
-    print_trace(load_trace(trace), _console())
+    print_trace(load_trace(trace, share_settings(_pairs(settings), trace, ())[1]), _console())
+
+
+@main.command()
+@click.option("--page", type=click.Path(path_type=Path), help="Write the table as Markdown: docs/workloads.md.")
+@click.option("--schema", type=click.Path(path_type=Path), help="Write the files' JSON schema: workloads/schema.json.")
+def workloads(page: Path | None, schema: Path | None) -> None:
+    """Show the workloads that come with Skipper: their work and parameters beside what others published."""
+    from simulator.library.page import counts, schema_text, workloads_page
+    from simulator.results.folder import writing
+    from simulator.results.text import print_counts
+
+    for path, text in ((page, workloads_page), (schema, schema_text)):
+        if path is not None:
+            with writing(path) as partial:
+                partial.write_text(text(), "utf-8")
+    if page is None and schema is None:
+        print_counts(counts(), _console())
 
 
 @main.command()
@@ -219,8 +251,8 @@ def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> Non
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def kept(trace: str, figure: Path | None, as_json: bool) -> None:
     """Show the connections that each head of the attention operators of TRACE keeps; the figure also maps them."""
+    from simulator.library import load_trace
     from simulator.results.kept import kept_connections, kept_document
-    from simulator.trace import load_trace
 
     _require_figure(figure)
     work = load_trace(trace)

@@ -310,14 +310,21 @@ class _Builder:
         first, second = (self.taken(end, name, role) for end, role in zip(ends, ("input", "other"), strict=True))
         return self.add(Rowwise(name, first, other=second, output=output, kind=layer.join), output)
 
-    def _weighted(self, layer: schema.Weighted, flow: _Flow, name: str, names: Names) -> tuple[_Flow, float, float]:
+    def _weighted(
+        self,
+        layer: schema.Weighted,
+        flow: _Flow,
+        name: str,
+        names: Names,
+        shape: tuple[int, int, int, int] | None = None,
+    ) -> tuple[_Flow, float, float]:
         """Return the input, the density of the weight and that of the output."""
         weight = layer.weight_density if layer.weight_density is not None else names["weight_density"]
         output = layer.density if layer.density is not None else names["activation_density"]
         weight_part = self.part(weight, names, "weight_density")
         if layer.input_density is not None:
             flow = _Flow(flow.shape, self.part(layer.input_density, names, "input_density"))
-        measured = self._densities.of(name) if self._densities else None
+        measured = self._densities.of(name, shape) if self._densities else None
         if measured is not None:
             weight_part = measured.weight
             flow = flow if flow.density == measured.input else _Flow(flow.shape, measured.input)
@@ -338,7 +345,7 @@ class _Builder:
         groups = self.whole(layer.groups, names, "groups")
         if C % groups or K % groups:
             raise InputError(f"groups is {groups}, expected a divisor of both C = {C} and K = {K}")
-        flow, part, density = self._weighted(layer, flow, name, names)
+        flow, part, density = self._weighted(layer, flow, name, names, (*kernel, C // groups, K))
         data = self.taken(flow, name)
         shape = (K, C // groups, *kernel)
         kept = self._weights(name, shape, part, groups == 1 and math.prod(kernel) > 1 and C >= LEAST_CHANNELS)

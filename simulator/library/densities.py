@@ -33,18 +33,45 @@ class Densities:
     rows: dict[str, Row]
     used: set[str] = field(default_factory=set)
 
-    def of(self, name: str) -> Row | None:
-        """Return the row of a layer: of its name, or of that behind a network's prefix such as ``VGG_``."""
-        if name in self.rows:
-            self.used.add(name)
-            return self.rows[name]
-        behind = [layer for layer in self.rows if layer.endswith(f"_{name}")]
-        if len(behind) > 1:
+    def of(self, name: str, shape: tuple[int, int, int, int] | None = None) -> Row | None:
+        """Return the row of a layer, if there is one.
+
+        Args:
+            name: of the layer, or what stands behind a network's prefix such as ``VGG_``.
+            shape: (R, S, C/groups, K) of a convolution, which must be those of the row where it has any.
+
+        Raises:
+            InputError: rows of several networks may be meant, or the row is of another shape.
+
+        """
+        found = [layer for layer in self.rows if layer == name or layer.endswith(f"_{name}")]
+        if len(found) > 1:
+            rows = f"'{found[0]}' and '{found[1]}'"
             raise InputError(
-                f"{self.origin}: both {behind[0]} and {behind[1]} may be '{name}'; keep one network's rows"
+                f"{self.origin}: both {rows} may be '{name}'; --set layers=PREFIX chooses one network's rows"
             )
-        self.used.update(behind)
-        return self.rows[behind[0]] if behind else None
+        if not found:
+            return None
+        row = self.rows[found[0]]
+        if shape is not None and row.shape is not None and (*row.shape[:2], *row.shape[4:]) != shape:
+            sizes = (*row.shape[:2], *row.shape[4:])
+            raise InputError(
+                f"{self.origin}: '{found[0]}' has R, S, C, K = {sizes}, expected those of '{name}', {shape}"
+            )
+        self.used.add(found[0])
+        return row
+
+    def beginning(self, prefix: str) -> Densities:
+        """Return the rows of the layers that begin so.
+
+        Raises:
+            InputError: there are none.
+
+        """
+        rows = {layer: row for layer, row in self.rows.items() if layer.startswith(prefix)}
+        if not rows:
+            raise InputError(f"{self.origin}: no layer begins with '{prefix}'{nearest(prefix, self.rows)}")
+        return Densities(self.origin, rows)
 
     def require_used(self, names: Iterable[str]) -> None:
         """Refuse a table of which no row is a layer."""
@@ -99,11 +126,8 @@ def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
         InputError: as `read_densities`, no layer of that prefix, or a row without a shape.
 
     """
-    table = read_densities(path)
     operators = []
-    for number, (name, row) in enumerate(table.rows.items()):
-        if not name.startswith(prefix):
-            continue
+    for number, (name, row) in enumerate(read_densities(path).beginning(prefix).rows.items()):
         if row.shape is None:
             raise InputError(f"{path}: the layer '{name}' has no shape; expected the columns {' '.join(_SHAPE)}")
         R, S, P, Q, C, K = row.shape
@@ -111,8 +135,6 @@ def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
         data = DensityTensor((1, C, P + R - 1, Q + S - 1), row.input, first)
         output = None if row.output is None else DensityTensor((1, K, P, Q), row.output, first + 2)
         operators.append(Conv2d(name, data, DensityTensor((K, C, R, S), row.weight, first + 1), output=output))
-    if not operators:
-        raise InputError(f"{path}: no layer begins with '{prefix}'{nearest(prefix, table.rows)}")
     return Trace(Path(path).stem, tuple(operators), {"density table": str(path), "layers": f"{prefix}*"})
 
 

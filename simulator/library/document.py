@@ -47,6 +47,7 @@ def parse_document(raw: Mapping[str, Any], origin: str) -> Document:
     if type(version) is not int or version != VERSION:
         found = "missing" if version is None else repr(version)
         raise InputError(f"{origin}: key 'skipper' is {found}; expected {VERSION}, the version of the format")
+    _require_known(Document, given, origin)
     layers = _layers(given.pop("layers", None), f"{origin}: layers")
     blocks = {}
     for name, block in _mapping(given.pop("blocks", {}), f"{origin}: key 'blocks'").items():
@@ -121,10 +122,7 @@ def _layer(raw: Any, where: str) -> Layer:
         raise InputError(f"{where} {said}{nearest(str(kind), LAYERS)}")
     model = LAYERS[kind]
     where = f"{where} ({given['name']})" if isinstance(given.get("name"), str) else f"{where} ({kind})"
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    for key in given:
-        if key not in known:
-            raise InputError(f"{where}: unknown key '{key}'{nearest(str(key), known)}")
+    _require_known(model, given, where)
     inner: dict[str, Any] = {}
     if model is Group and given.get("layers") is not None:
         inner["layers"] = _layers(given.pop("layers"), where)
@@ -142,7 +140,15 @@ def _layer(raw: Any, where: str) -> Layer:
     return layer
 
 
+def _require_known(model: type[Any], given: Mapping[str, Any], where: str) -> None:
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    for key in given:
+        if key not in known:
+            raise InputError(f"{where}: unknown key '{key}'{nearest(str(key), known)}")
+
+
 def _checked(model: type[Any], raw: Any, where: str) -> Any:
+    _require_known(model, _mapping(raw, where), where)
     try:
         return model.model_validate_json(json.dumps(_mapping(raw, where), default=str))
     except ValidationError as error:

@@ -16,8 +16,10 @@ from simulator.trace import load_trace as load_file
 
 DENSITIES = "densities"
 """The parameter of every workload that names a table of measured densities."""
+LAYERS = "layers"
+"""How the names of a table's layers begin, where it holds those of several networks."""
 _PREFIX = "workload."
-_OF_TABLE = ("layers", "seed")
+_OF_TABLE = (LAYERS, "seed")
 
 Settings = Mapping[str, str | Number]
 
@@ -28,8 +30,8 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
     Args:
         path_or_name: a trace file, a workload's ``.yaml`` file, a ``.csv`` table of densities with shapes, or the name
             of a shipped trace or workload.
-        settings: parameters of a workload, such as ``{"seq": 512}``; ``densities`` names a table of densities. Of a
-            table itself: ``layers``, how their names begin, and ``seed``.
+        settings: parameters of a workload, such as ``{"seq": 512}``; ``densities`` names a table of densities and
+            ``layers`` how the names of its layers begin. Of a table itself: ``layers`` and ``seed``.
 
     Raises:
         InputError: one sentence that names the file and what is wrong with it.
@@ -43,7 +45,7 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
         seed = str(given.get("seed", 0))
         if not seed.isdecimal():
             raise InputError(f"{name}: parameter 'seed' is '{seed}', expected a whole number of at least 0")
-        return table_trace(name, str(given.get("layers", "")), int(seed))
+        return table_trace(name, str(given.get(LAYERS, "")), int(seed))
     if given:
         raise InputError(f"{name}: a trace has no parameters, only a workload has; '{next(iter(given))}' cannot be set")
     try:
@@ -69,11 +71,12 @@ def load_workload(name_or_path: str, settings: Settings | None = None) -> Worklo
     """
     given = dict(settings or {})
     document, name, origin = read_workload(name_or_path)
-    table = given.pop(DENSITIES, None)
-    _require_known(origin, given, parameter_names(document), DENSITIES)
-    densities = None if table is None else read_densities(str(table))
+    table, prefix = given.pop(DENSITIES, None), str(given.pop(LAYERS, ""))
+    _require_known(origin, given, parameter_names(document), DENSITIES, LAYERS)
+    densities = None if table is None else read_densities(str(table)).beginning(prefix)
+    title = " ".join((name, *(f"{key}={value}" for key, value in (settings or {}).items())))
     try:
-        return build(document, name, given, densities)
+        return build(document, title, given, densities)
     except InputError as error:
         message = str(error)
         raise InputError(
@@ -89,7 +92,7 @@ def is_workload(name: str) -> bool:
 def trace_parameters(name: str) -> tuple[str, ...]:
     """Return the names of the parameters of a trace: none of a file's."""
     if is_workload(name):
-        return (*parameter_names(read_workload(name)[0]), DENSITIES)
+        return (*parameter_names(read_workload(name)[0]), DENSITIES, LAYERS)
     return _OF_TABLE if name.endswith(".csv") else ()
 
 

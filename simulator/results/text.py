@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
+    from simulator.library.page import Count
     from simulator.trace import Trace
 
 STALL_TITLES = {"busy": "busy", "starved": "starv.", "blocked": "block.", "imbalance": "imbal.", "fill_drain": "fill"}
@@ -164,6 +166,16 @@ def print_trace(trace: Trace, console: Console) -> None:
     console.print(f"{trace.name}: {len(trace.operators)} operators, {trace.macs:,} MACs, digest {trace.digest[:12]}")
     for key, value in trace.provenance.items():
         console.print(f"  {key}: {value}", soft_wrap=True)
+
+
+def print_counts(counts: Sequence[Count], console: Console) -> None:
+    """Print what workloads compute and learn, and what others published of them."""
+    table = _table("workload", right=("operators", "MACs", "parameters"))
+    table.add_column("published")
+    for count in counts:
+        known = "; ".join(f"{k.value} {k.of}" + ("" if k.agrees else " (differs)") for k in count.published)
+        table.add_row(count.name, f"{count.operators:,}", f"{count.macs:,}", f"{count.parameters:,}", known)
+    console.print(table)
 
 
 def _table(*left: str, right: tuple[str, ...] = ()) -> Table:

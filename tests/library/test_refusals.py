@@ -1,0 +1,157 @@
+"""Workload files, settings and tables that cannot be used are refused in one sentence."""
+
+import pytest
+from click.testing import CliRunner
+
+from simulator.cli import main
+from simulator.errors import InputError
+from simulator.library import load_trace
+
+GOOD = """
+skipper: 1
+description: A layer.
+sources: [made up]
+parameters:
+  k: {value: 4, meaning: Channels.}
+input: {shape: [1, 3, 8, 8]}
+layers:
+  - {type: conv, name: conv, out: k, kernel: 3}
+"""
+LAYER = "  - {type: conv, name: conv, out: k, kernel: 3}"
+
+CASES = {
+    "no version": (("skipper: 1", ""), "key 'skipper' is missing; expected 1"),
+    "newer": (("skipper: 1", "skipper: 2"), "key 'skipper' is 2; expected 1"),
+    "no YAML": (("sources: [made up]", "sources: ["), "not valid YAML"),
+    "no layers": ((LAYER, ""), "layers: expected a list of one layer or more, not nothing"),
+    "no input": (("input: {shape: [1, 3, 8, 8]}", ""), "key 'input' is missing"),
+    "unknown key": (("sources", "source"), "unknown key 'source' (did you mean 'sources'?)"),
+    "unknown type": (("type: conv", "type: conv2d"), "layer 1 has the unknown type 'conv2d' (did you mean 'conv'?)"),
+    "no type": (("type: conv, ", ""), "layer 1 lacks the key 'type'"),
+    "unknown parameter": (("kernel: 3", "kernal: 3"), "unknown key 'kernal' (did you mean 'kernel'?)"),
+    "missing parameter": ((", kernel: 3", ""), "layer 1 (conv): key 'kernel' is missing; expected Size of the kernel"),
+    "list for a number": (("out: k", "out: [1, 2, 3]"), "layer 1 (conv): key 'out'"),
+    "expression that is none": (("out: k", "out: k +"), "layer 'conv': out: 'k +' is no arithmetic expression"),
+    "unknown name": (("out: k", "out: kk"), "layer 'conv': out: 'kk': unknown name 'kk' (did you mean 'k'?)"),
+    "negative size": (("out: k", "out: k - 9"), "out is 'k - 9' = -5, expected a whole number of at least 1"),
+    "fraction": (("out: k", "out: k / 3"), "expected a whole number"),
+    "density": (
+        ("kernel: 3", "kernel: 3, weight_density: 1.5"),
+        "weight_density is 1.5, expected a number from 0 to 1",
+    ),
+    "density nan": (("kernel: 3", "kernel: 3, weight_density: .nan"), "weight_density"),
+    "kernel too large": (("kernel: 3", "kernel: 30, padding: 0"), "expected at least the reach of the kernel (30, 30)"),
+    "elements": (("[1, 3, 8, 8]", "[4, 3, 30000, 30000]"), "input has 4 × 3 × 30000 × 30000 = 10800000000 elements"),
+    "repeats": (("kernel: 3", "kernel: 3, repeat: 1000000000"), "repeat is 1000000000, expected at most"),
+    "groups": (("kernel: 3", "kernel: 3, groups: 2"), "groups is 2, expected a divisor of both C = 3 and K = 4"),
+    "unknown block": ((LAYER, "  - {type: group, block: stage}"), "there is no block 'stage'"),
+    "group of nothing": ((LAYER, "  - {type: group}"), "needs either layers or a block"),
+    "blocks in a circle": (
+        (LAYER, "  - {type: group, block: a}\nblocks: {a: {layers: [{type: group, block: a}]}}"),
+        "blocks hold each other in a circle: a → a",
+    ),
+    "argument": (
+        (LAYER, "  - {type: group, block: a, with: {x: 1}}\nblocks: {a: {arguments: [y], layers: [{type: pool}]}}"),
+        "block 'a' takes no 'x'; known: y",
+    ),
+    "ways that do not fit": (
+        (LAYER, "  - {type: branches, join: add, branches: [[], [{type: conv, out: 4, kernel: 3}]]}"),
+        "ways of shapes (1, 3, 8, 8) and (1, 4, 8, 8) cannot be joined by 'add'",
+    ),
+    "linear on images": (
+        (LAYER, "  - {type: attention, heads: 2}"),
+        "its input has shape (1, 3, 8, 8), expected (N, L, C)",
+    ),
+    "a name twice": ((LAYER, f"{LAYER}\n{LAYER}"), "2 operators called 'conv'"),
+    "nothing to do": ((LAYER, "  - {type: pool}"), "the workload has no operators"),
+    "parameter that is none": (("value: 4", "value: [4]"), "parameters 'k': key 'value"),
+    "name of a parameter": (("  k: {", "  K K: {"), "K K"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files(name, tmp_path):
+    (old, new), words = CASES[name]
+    assert old in GOOD
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(old, new), "utf-8")
+    with pytest.raises(InputError) as refusal:
+        load_trace(path)
+    assert words in str(refusal.value)
+    assert str(refusal.value).startswith(str(path))
+    done = CliRunner().invoke(main, ["inspect", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_circles_of_files(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"skipper: 1\nextends: {other}.yaml\n", "utf-8")
+    with pytest.raises(InputError, match=r"a\.yaml: workloads extend each other in a circle: .*a\.yaml → .*b\.yaml → "):
+        load_trace(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("skipper: 1\nextends: resnet19\n", "utf-8")
+    with pytest.raises(InputError, match=r"'resnet19' is no workload \(did you mean 'resnet18'\?\)"):
+        load_trace(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("skipper: 1\nextends: absent.yaml\n", "utf-8")
+    with pytest.raises(InputError, match=r"absent\.yaml: cannot read the workload: No such file"):
+        load_trace(tmp_path / "a.yaml")
+
+
+def test_a_file_extends_a_shipped_one(tmp_path):
+    (tmp_path / "wide.yaml").write_text(
+        "skipper: 1\nextends: resnet18\nparameters: {image: {value: 64, meaning: Size.}}\n"
+    )
+    trace = load_trace(tmp_path / "wide.yaml")
+    assert trace.operators[0].input.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("resnet18", "imag=64"), "neither resnet18 nor the chip has such a parameter (did you mean 'image'?)"),
+        (("resnet18", "array.block=64"), "(did you mean 'array.blocks'?)"),
+        (("resnet18", "image=abc"), "parameter 'image': 'abc': unknown name"),
+        (("resnet18", "image="), "parameter 'image': '' is no arithmetic expression"),
+        (("resnet18", "bases=1.5"), "bases is 1.5, expected a whole number of at least 0"),
+        (("resnet18", "densities=absent.csv"), "absent.csv: cannot read the density table: No such file"),
+        (("digits_cnn", "workload.seq=3"), "digits_cnn: a trace has no parameters, only a workload has"),
+        (("digits_cnn", "seq=3"), "--set seq: escalate.yaml has no such parameter"),
+        (("restnet18", "image=64"), "--set image: escalate.yaml has no such parameter"),
+        (("mine.yaml", "clock=3"), "--set clock: both mine.yaml and the chip have it; workload.clock is the former's"),
+    ],
+)
+def test_settings(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("  k: {", "  clock: {value: 4, meaning: Clash.}\n  k: {"), "utf-8")
+    done = CliRunner().invoke(main, ["run", "escalate", arguments[0], "--set", arguments[1]])
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "the density table lacks the column 'layer'; the table is empty"),
+        ("layer,weight,input_density\n", "lacks the column 'layer'; the table is empty"),
+        ("layer,weight_densty,input_density\nconv,1,1\n", "'weight_density' (did you mean 'weight_densty'?)"),
+        (
+            "layer,weight_density,input_density\nconv,1.5,1\n",
+            "line 2: weight_density is '1.5', expected a number from 0",
+        ),
+        ("layer,weight_density,input_density\nconv,nan,1\n", "weight_density is 'nan'"),
+        ("layer,weight_density,input_density\nconv,1\n", "line 2: input_density is 'None'"),
+        ("layer,weight_density,input_density\nconv,1,1\nconv,1,1\n", "line 3: the layer 'conv' stands twice"),
+        (
+            "layer,weight_density,input_density\ncomv,1,1\n",
+            "no row is a layer of the workload: 'comv' (did you mean 'conv'?)",
+        ),
+    ],
+)
+def test_tables(table, words, tmp_path):
+    (tmp_path / "mine.yaml").write_text(GOOD, "utf-8")
+    (tmp_path / "table.csv").write_text(table, "utf-8")
+    with pytest.raises(InputError) as refusal:
+        load_trace(tmp_path / "mine.yaml", {"densities": str(tmp_path / "table.csv")})
+    assert words in str(refusal.value)
