@@ -185,6 +185,28 @@ def inspect(trace: str, settings: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("trace")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The YAML file to write.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
+@click.option("--force", is_flag=True, help="Replace the file where there is one.")
+def profile(trace: str, output: Path, settings: tuple[str, ...], force: bool) -> None:
+    """Fit a profile, a few numbers per tensor, to the masks of TRACE.
+
+    A workload draws its masks from it with --set profile=FILE, at its own sizes.
+    """
+    from simulator.library.load import load_trace, share_settings
+    from simulator.results.folder import writing
+    from simulator.synthesis import fit_profile
+
+    if output.exists() and not force:
+        raise InputError(f"{output}: the file exists already; --force replaces it")
+    fitted = fit_profile(load_trace(trace, share_settings(_pairs(settings), trace, ())[1]))
+    with writing(output) as partial:
+        partial.write_text(fitted.dump(), "utf-8")
+    click.echo(f"{output}: {len(fitted.tensors)} tensors")
+
+
+@main.command()
 @click.option("--page", type=click.Path(path_type=Path), help="Write the table as Markdown: docs/workloads.md.")
 @click.option("--schema", type=click.Path(path_type=Path), help="Write the files' JSON schema: workloads/schema.json.")
 def workloads(page: Path | None, schema: Path | None) -> None:

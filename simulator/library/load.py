@@ -11,6 +11,7 @@ from simulator.library.build import Workload, build, parameter_names
 from simulator.library.densities import read_densities, table_trace
 from simulator.library.document import SUFFIXES, list_workloads, read_workload
 from simulator.library.expression import Number
+from simulator.synthesis.profile import read_profile
 from simulator.trace import Trace, list_traces
 from simulator.trace import load_trace as load_file
 
@@ -18,6 +19,9 @@ DENSITIES = "densities"
 """The parameter of every workload that names a table of measured densities."""
 LAYERS = "layers"
 """How the names of a table's layers begin, where it holds those of several networks."""
+PROFILE = "profile"
+"""The parameter of every workload that names a profile, from which its masks are drawn."""
+_OF_FILES = (DENSITIES, LAYERS, PROFILE)
 _PREFIX = "workload."
 _OF_TABLE = (LAYERS, "seed")
 
@@ -31,7 +35,7 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
         path_or_name: a trace file, a workload's ``.yaml`` file, a ``.csv`` table of densities with shapes, or the name
             of a shipped trace or workload.
         settings: parameters of a workload, such as ``{"seq": 512}``; ``densities`` names a table of densities and
-            ``layers`` how the names of its layers begin. Of a table itself: ``layers`` and ``seed``.
+            ``layers`` how the names of its layers begin, ``profile`` a profile. Of a table itself: ``layers`` and ``seed``.
 
     Raises:
         InputError: one sentence that names the file and what is wrong with it.
@@ -71,12 +75,13 @@ def load_workload(name_or_path: str, settings: Settings | None = None) -> Worklo
     """
     given = dict(settings or {})
     document, name, origin = read_workload(name_or_path)
-    table, prefix = given.pop(DENSITIES, None), str(given.pop(LAYERS, ""))
-    _require_known(origin, given, parameter_names(document), DENSITIES, LAYERS)
+    table, prefix, profile = given.pop(DENSITIES, None), str(given.pop(LAYERS, "")), given.pop(PROFILE, None)
+    _require_known(origin, given, parameter_names(document), *_OF_FILES)
     densities = None if table is None else read_densities(str(table)).beginning(prefix)
+    masks = None if profile is None else read_profile(str(profile))
     title = " ".join((name, *(f"{key}={value}" for key, value in (settings or {}).items())))
     try:
-        return build(document, title, given, densities)
+        work = build(document, title, given, densities)
     except InputError as error:
         message = str(error)
         raise InputError(
@@ -92,7 +97,7 @@ def is_workload(name: str) -> bool:
 def trace_parameters(name: str) -> tuple[str, ...]:
     """Return the names of the parameters of a trace: none of a file's."""
     if is_workload(name):
-        return (*parameter_names(read_workload(name)[0]), DENSITIES, LAYERS)
+        return (*parameter_names(read_workload(name)[0]), *_OF_FILES)
     return _OF_TABLE if name.endswith(".csv") else ()
 
 

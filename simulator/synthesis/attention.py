@@ -1,0 +1,223 @@
+"""Masks of attention: global tokens, local connections, rows of unequal length, neighbours that look at the same keys.
+
+A connection (query l, key s) is kept where the field c_s + o_(s − l) + noise is among the largest of its row: c_s says
+how wanted a key is, o is what distances count for, and the noise of neighbouring queries is correlated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Setting
+
+from simulator.arch.part import Part
+from simulator.synthesis.gaussian import TERMS, Floats, Stream, correlation, exceed, exceeded, hermite, levels
+
+SAMPLES = 10_000
+"""Connections that a correlation is fitted on."""
+CORRECTIONS = 4
+"""How often columns are corrected, whose densities suffer from keeping so many of each row."""
+ATTEMPTS = 5
+"""How often a profile is drawn and corrected."""
+OFFSETS = 32
+"""Distances that are kept."""
+
+
+class HeadProfile(Part):
+    """What is kept of one head, (L, S) of one image or more: some thirty numbers."""
+
+    density: float = Setting(gt=0, le=1)
+    """Part of the connections that is kept."""
+    queries: tuple[float, ...] = Setting(min_length=1)
+    """Densities of rows, falling: means of the parts 1, 1, 1, 1, 2, 3, 4, 6 … of them."""
+    keys: tuple[float, ...] = Setting(min_length=1)
+    """The same of columns: the first are global tokens."""
+    distances: dict[int, float] = Setting(default_factory=dict)
+    """Densities of the diagonals s − l that stand out."""
+    alike: float = Setting(0, ge=0, lt=1)
+    """Correlation between the lengths of neighbouring rows."""
+    local: float = Setting(0, ge=0, le=1)
+    """Part of the noise that neighbouring queries share,"""
+    reach: float = Setting(0, ge=0, lt=1)
+    """and the correlation of neighbours in it."""
+
+
+class AttentionProfile(Part):
+    """What is kept of the mask (N, H, L, S) of an attention operator: one profile per head."""
+
+    heads: tuple[HeadProfile, ...] = Setting(min_length=1)
+    """The heads in order; there are as many in a replay, or the first ones again."""
+
+
+def fit_attention(mask: NDArray[np.bool_]) -> AttentionProfile:
+    """Fit a profile to a mask (N, H, L, S) that keeps a connection or more in each head."""
+    return AttentionProfile(heads=tuple(_fit_head(mask[:, head]) for head in range(mask.shape[1])))
+
+
+def draw_attention(
+    profile: AttentionProfile, shape: tuple[int, int, int, int], seed: int, causal: bool = False
+) -> NDArray[np.bool_]:
+    """Draw a mask (N, H, L, S) that keeps a key or more in each row: always the same one."""
+    N, H, L, S = shape
+    mask = np.empty(shape, np.bool_)
+    for image, head in np.ndindex(N, H):
+        one = profile.heads[head % len(profile.heads)]
+        mask[image, head] = _draw_head(one, L, S, Stream(seed, image, head), causal)
+    return mask
+
+
+def _fit_head(mask: NDArray[np.bool_]) -> HeadProfile:
+    L, S = mask.shape[1:]
+    rows, columns = mask.mean(axis=(0, 2)), mask.mean(axis=(0, 1))
+    profile = HeadProfile(
+        density=float(f"{mask.mean():.6g}"),
+        queries=_parts(rows),
+        keys=_parts(columns),
+        distances=_distances(mask),
+        alike=_alike_lengths(rows),
+    )
+    likely = _settled(rows, columns, profile.distances, profile.density)
+    wanted = _overlap(mask)
+    weights = [_weights(likely, step) for step in (1, 2)]
+    noise = [
+        correlation(float((rest[:, step:] * rest[:, :-step]).mean()), weights[step - 1]) if step < L else 0.0
+        for rest in [mask - exceeded(likely)]
+        for step in (1, 2)
+    ]
+    powers = np.arange(1, TERMS + 1)
+    for attempt in range(ATTEMPTS):  # keeping so many of each row costs some likeness: as much is put in before
+        profile = profile.model_copy(update=_neighbours(*noise))
+        found = _overlap(_draw_head(profile, L, S, Stream(attempt), False)[None])
+        for place in range(2):
+            slope = float((weights[place] * powers * noise[place] ** (powers - 1)).sum())
+            step = (wanted[place] - found[place]) / slope if slope > 0 else 0.0
+            noise[place] = min(0.98, max(0.0, noise[place] + min(0.2, max(-0.2, step))))
+    return profile.model_copy(update=_neighbours(*noise))
+
+
+def _overlap(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return how many keys queries share with the next and with the one after, as a part of all connections."""
+    one, two = (float((mask[:, step:] & mask[:, :-step]).mean()) if step < mask.shape[1] else 0.0 for step in (1, 2))
+    return one, two
+
+
+def _neighbours(near: float, further: float) -> dict[str, float]:
+    """Return the parameters of a noise with these correlations over one query and over two."""
+    reach = min(0.98, max(further / near, near)) if near > 0 else 0.0
+    return {"local": round(min(1.0, near / reach), 4) if reach else 0.0, "reach": round(reach, 4)}
+
+
+def _alike_lengths(rows: Floats) -> float:
+    """Return how like neighbouring rows' lengths are: by rank, a row of all keys counts as any other."""
+    scores = np.empty(len(rows))
+    scores[np.argsort(rows, kind="stable")] = -levels((np.arange(len(rows)) + 0.5) / len(rows))
+    alike = float((scores[1:] * scores[:-1]).mean() / (scores**2).mean()) if len(rows) > 2 and np.ptp(rows) else 0.0
+    return round(min(max(alike, 0.0), 0.98), 3)
+
+
+def _weights(field: Floats, step: int) -> Floats:
+    """Return Mehler's weights of pairs of connections so many queries apart, mean over pairs: (TERMS,)."""
+    if len(field) <= step:
+        return np.zeros(TERMS)
+    thin = max(1, field[step:].size // SAMPLES)
+    one, other = (hermite(part.ravel()[::thin]) for part in (field[step:], field[:-step]))
+    return np.asarray((one * other).mean(axis=1))
+
+
+def _draw_head(profile: HeadProfile, L: int, S: int, stream: Stream, causal: bool) -> NDArray[np.bool_]:
+    rows = np.empty(L)
+    rows[np.argsort(-stream.smooth(profile.alike, L, 1)[:, 0], kind="stable")] = _whole(profile.queries, L)
+    columns = np.empty(S)
+    columns[stream.order(S)] = _whole(profile.keys, S)
+    noise = stream.normal(L, S) * np.float32(np.sqrt(1 - profile.local))
+    if profile.local:
+        noise += _along_queries(stream, profile.reach, L, S) * np.float32(np.sqrt(profile.local))
+    field = noise - _settled(rows, columns, profile.distances, profile.density).astype(np.float32)
+    allowed = np.arange(S) <= np.arange(L)[:, None] + S - L
+    if causal:
+        field[~allowed] = -1e9
+    sizes = np.clip(np.floor(rows * S + 0.5), 1, allowed.sum(axis=1) if causal else S).astype(np.int64)
+    mask = exceed(field, sizes)
+    if causal:
+        return mask
+    least = 1 / (2 * L)  # what a column that keeps nothing is taken for
+    for _ in range(CORRECTIONS):
+        now, wanted = (levels(np.clip(part, least, 1 - least)) for part in (mask.mean(axis=0), columns))
+        field += (now - wanted).astype(np.float32)
+        mask = exceed(field, sizes)
+    return mask
+
+
+def _along_queries(stream: Stream, reach: float, L: int, S: int) -> NDArray[np.float32]:
+    return np.ascontiguousarray(stream.smooth(reach, S, L, 1)[:, :, 0].T)
+
+
+ROUNDS = 8
+
+
+def _settled(rows: Floats, columns: Floats, distances: dict[int, float], density: float) -> Floats:
+    """Return the level of each connection such that rows, columns and diagonals have these densities."""
+    L, S = len(rows), len(columns)
+    field = _field(levels(rows), levels(columns), distances, density)
+    wanted = [(levels(rows), (1,)), (levels(columns), (0,))]
+    for _ in range(ROUNDS):
+        for target, axis in wanted:
+            step = target - levels(exceeded(field).mean(axis=axis))
+            field += np.expand_dims(step, axis)
+        for distance, found in distances.items():
+            l = np.arange(max(0, -distance), min(L, S - distance))
+            if len(l):
+                field[l, l + distance] += float(
+                    np.subtract(*levels(np.array([found, exceeded(field[l, l + distance]).mean()])))
+                )
+    return field
+
+
+def _field(rows: Floats, columns: Floats, distances: dict[int, float], density: float) -> Floats:
+    """Return the level that each connection's noise must exceed, (L, S)."""
+    L, S = len(rows), len(columns)
+    base = float(levels(np.array([density]))[0])
+    field = rows[:, None] + columns - base * (1 if rows.any() else 0)
+    for distance, found in distances.items():
+        l = np.arange(max(0, -distance), min(L, S - distance))
+        field[l, l + distance] += float(levels(np.array([found]))[0]) - base
+    return np.asarray(field)
+
+
+def _distances(mask: NDArray[np.bool_]) -> dict[int, float]:
+    """Return the densities of the diagonals that stand out most, seen from the number of their elements."""
+    L, S = mask.shape[1:]
+    p = mask.mean()
+    found = []
+    for distance in range(-L + 1 + min(8, L - 1), S - min(8, S - 1)):
+        diagonal = mask.diagonal(distance, axis1=1, axis2=2)
+        density = float(diagonal.mean())
+        strength = (density - p) / np.sqrt(p * (1 - p) / diagonal.size) if 0 < p < 1 else 0
+        if strength > 5:
+            found.append((strength, distance, density))
+    strongest = sorted(found, reverse=True)[:OFFSETS]
+    return {
+        distance: float(f"{min(density, 0.9999):.4g}") for _, distance, density in sorted(strongest, key=lambda f: f[1])
+    }
+
+
+def _edges(count: int) -> list[int]:
+    """Return where the parts 1, 1, 1, 1, 2, 3, 4, 6 … of so many rows end: each half as long as all before."""
+    edges = [0]
+    while edges[-1] < count:
+        edges.append(min(count, edges[-1] + max(1, edges[-1] // 3 - 2)))
+    return edges
+
+
+def _parts(densities: Floats) -> tuple[float, ...]:
+    ordered = np.sort(densities)[::-1]
+    edges = _edges(len(ordered))
+    return tuple(float(f"{ordered[a:b].mean():.5g}") for a, b in zip(edges, edges[1:], strict=False) if b > a)
+
+
+def _whole(parts: tuple[float, ...], count: int) -> Floats:
+    """Return so many densities, falling; the last part goes on where there are more than were seen."""
+    edges = _edges(count)
+    values = [parts[min(n, len(parts) - 1)] for n, (a, b) in enumerate(zip(edges, edges[1:], strict=False)) if b > a]
+    sizes = [b - a for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return np.repeat(values, sizes).astype(np.float64)
