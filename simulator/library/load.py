@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from simulator.errors import InputError, nearest
@@ -11,7 +12,7 @@ from simulator.library.build import Workload, build, parameter_names
 from simulator.library.densities import read_densities, table_trace
 from simulator.library.document import SUFFIXES, list_workloads, read_workload
 from simulator.library.expression import Number
-from simulator.synthesis.profile import read_profile
+from simulator.synthesis.profile import read_profile, replay
 from simulator.trace import Trace, list_traces
 from simulator.trace import load_trace as load_file
 
@@ -35,7 +36,8 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
         path_or_name: a trace file, a workload's ``.yaml`` file, a ``.csv`` table of densities with shapes, or the name
             of a shipped trace or workload.
         settings: parameters of a workload, such as ``{"seq": 512}``; ``densities`` names a table of densities and
-            ``layers`` how the names of its layers begin, ``profile`` a profile. Of a table itself: ``layers`` and ``seed``.
+            ``layers`` how the names of its layers begin, ``profile`` a profile. Of a table itself: ``layers`` and
+            ``seed``.
 
     Raises:
         InputError: one sentence that names the file and what is wrong with it.
@@ -83,10 +85,9 @@ def load_workload(name_or_path: str, settings: Settings | None = None) -> Worklo
     try:
         work = build(document, title, given, densities)
     except InputError as error:
-        message = str(error)
-        raise InputError(
-            message if densities and message.startswith(densities.origin) else f"{origin}: {message}"
-        ) from None
+        of_table = densities is not None and str(error).startswith(f"{densities.origin}: ")
+        raise InputError(str(error) if of_table else f"{origin}: {error}") from None
+    return work if masks is None else replace(work, trace=replay(work.trace, masks, int(work.settings["seed"])))
 
 
 def is_workload(name: str) -> bool:

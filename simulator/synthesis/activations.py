@@ -69,7 +69,8 @@ def fit_activations(mask: NDArray[np.bool_]) -> ActivationProfile:
     whole = both(0)[0]
     near, next_to, far = both(1), both(2), both(FAR)
     shared = _component(near[0], next_to[0], far[0], whole)
-    own = _component(*(max(0.0, one - other) for other, one in (near, next_to, far)), 1 - shared.image - shared.local)
+    alone_near, alone_next, alone_far = (max(0.0, one - other) for other, one in (near, next_to, far))
+    own = _component(alone_near, alone_next, alone_far, 1 - shared.image - shared.local)
     return ActivationProfile(channels=quantiles(densities), shared=shared, own=own)
 
 

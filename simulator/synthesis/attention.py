@@ -6,6 +6,8 @@ how wanted a key is, o is what distances count for, and the noise of neighbourin
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Setting
@@ -165,11 +167,11 @@ def _settled(rows: Floats, columns: Floats, distances: dict[int, float], density
             step = target - levels(exceeded(field).mean(axis=axis))
             field += np.expand_dims(step, axis)
         for distance, found in distances.items():
-            l = np.arange(max(0, -distance), min(L, S - distance))
-            if len(l):
-                field[l, l + distance] += float(
-                    np.subtract(*levels(np.array([found, exceeded(field[l, l + distance]).mean()])))
-                )
+            queries = np.arange(max(0, -distance), min(L, S - distance))
+            if len(queries):
+                now = float(exceeded(field[queries, queries + distance]).mean())
+                target, reached = levels(np.array([found, now]))
+                field[queries, queries + distance] += target - reached
     return field
 
 
@@ -179,8 +181,8 @@ def _field(rows: Floats, columns: Floats, distances: dict[int, float], density: 
     base = float(levels(np.array([density]))[0])
     field = rows[:, None] + columns - base * (1 if rows.any() else 0)
     for distance, found in distances.items():
-        l = np.arange(max(0, -distance), min(L, S - distance))
-        field[l, l + distance] += float(levels(np.array([found]))[0]) - base
+        queries = np.arange(max(0, -distance), min(L, S - distance))
+        field[queries, queries + distance] += float(levels(np.array([found]))[0]) - base
     return np.asarray(field)
 
 
@@ -212,12 +214,12 @@ def _edges(count: int) -> list[int]:
 def _parts(densities: Floats) -> tuple[float, ...]:
     ordered = np.sort(densities)[::-1]
     edges = _edges(len(ordered))
-    return tuple(float(f"{ordered[a:b].mean():.5g}") for a, b in zip(edges, edges[1:], strict=False) if b > a)
+    return tuple(float(f"{ordered[a:b].mean():.5g}") for a, b in pairwise(edges) if b > a)
 
 
 def _whole(parts: tuple[float, ...], count: int) -> Floats:
     """Return so many densities, falling; the last part goes on where there are more than were seen."""
     edges = _edges(count)
-    values = [parts[min(n, len(parts) - 1)] for n, (a, b) in enumerate(zip(edges, edges[1:], strict=False)) if b > a]
-    sizes = [b - a for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    values = [parts[min(n, len(parts) - 1)] for n, (a, b) in enumerate(pairwise(edges)) if b > a]
+    sizes = [b - a for a, b in pairwise(edges) if b > a]
     return np.repeat(values, sizes).astype(np.float64)

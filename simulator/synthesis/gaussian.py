@@ -31,7 +31,8 @@ class Stream:
         """Return numbers of mean 0 and variance 1."""
         words = self._bits.random_raw(int(np.prod(shape))).astype("<u8", copy=False).view("<u2").reshape(-1, 4)
         centred = words.sum(axis=1, dtype=np.int32) - 131_070
-        return (centred.astype(np.float32) / _SPREAD).reshape(shape)
+        numbers: Field = (centred.astype(np.float32) / _SPREAD).reshape(shape)
+        return numbers
 
     def order(self, count: int) -> NDArray[np.int64]:
         """Return 0 … count − 1 in a random order."""
@@ -61,7 +62,7 @@ def exceeded(thresholds: Floats) -> Floats:
     t = 1 / (1 + 0.2316419 * np.abs(thresholds))
     series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
     tail = np.exp(-(thresholds**2) / 2) / np.sqrt(2 * np.pi) * series
-    return np.where(thresholds >= 0, tail, 1 - tail)
+    return np.asarray(np.where(thresholds >= 0, tail, 1 - tail))
 
 
 def hermite(thresholds: Floats) -> Floats:

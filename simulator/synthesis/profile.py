@@ -57,7 +57,7 @@ class Profile:
             name: {**json.loads(part.model_dump_json(exclude_defaults=True)), "kind": kinds[type(part)]}
             for name, part in self.tensors.items()
         }
-        yaml = YAML(typ="safe", pure=True)
+        yaml: Any = YAML(typ="safe", pure=True)
         yaml.width, yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = 120, None, False
         stream = io.StringIO()
         yaml.dump({"skipper": VERSION, "profile": self.origin, "tensors": entries}, stream)
