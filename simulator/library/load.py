@@ -64,7 +64,7 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
             raise
         raise InputError(
             f"'{name}' is neither a file ({Path(name).absolute()}) nor a shipped trace or workload"
-            f"{nearest(name.removesuffix('.safetensors'), known)}"
+            f"{nearest(name.removesuffix('.safetensors'), known).partition('; known')[0]}; 'skipper list' names them"
         ) from None
 
 

@@ -122,6 +122,8 @@ weight_density and input_density, for the layers that it names: `conv1_1`, or be
 `--set layers=VGG_` leaves the rows of other networks out. A table that also has the columns R S P Q C K is itself a
 trace: `skipper inspect scnn_layer_densities.csv --set layers=VGG_`.
 
+`--set profile=FILE.yaml` draws masks that behave like real ones, see [profiles.md](profiles.md).
+
 Pooling, activation functions of convolutional networks, residual additions there, folded batch norms, positions and
 looked-up embeddings are no operators: what they cost is not in a run. Additions, norms and gates of transformers are.
 

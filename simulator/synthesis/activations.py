@@ -10,9 +10,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Setting
+from pydantic import model_validator
 
 from simulator.arch.part import Part
-from simulator.synthesis.gaussian import Floats, Stream, correlation, exceed, hermite, levels, quantiles, spread
+from simulator.synthesis.gaussian import (
+    Share,
+    Stream,
+    correlation,
+    exceed,
+    hermite,
+    levels,
+    quantiles,
+    rounded,
+    spread,
+)
 from simulator.trace.checks import Shape
 
 FAR = 8
@@ -33,12 +44,19 @@ class Component(Part):
 class ActivationProfile(Part):
     """What is kept of a tensor (N, C, H, W) or (N, F): a dozen numbers."""
 
-    channels: tuple[float, ...] = Setting(min_length=1)
+    channels: tuple[Share, ...] = Setting(min_length=1)
     """Distribution of the channels' densities: means of equal parts, rising."""
     shared: Component = Component()
     """What is alike in all channels."""
     own: Component = Component()
     """What each channel has of its own; the rest is white."""
+
+    @model_validator(mode="after")
+    def _require_room(self) -> ActivationProfile:
+        total = sum(part.image + part.local for part in (self.shared, self.own))
+        if total > 1.001:
+            raise ValueError(f"the variances of shared and own add up to {total:.4g}, expected at most 1")
+        return self
 
 
 def fit_activations(mask: NDArray[np.bool_]) -> ActivationProfile:
@@ -104,12 +122,6 @@ def draw_activations(profile: ActivationProfile, shape: Shape, seed: int) -> NDA
     by_channel = np.ascontiguousarray(field.transpose(1, 0, 2, 3)).reshape(C, -1)
     chosen = exceed(by_channel, rounded(densities * by_channel.shape[1]))
     return np.ascontiguousarray(chosen.reshape(C, N, H, W).transpose(1, 0, 2, 3)).reshape(shape)
-
-
-def rounded(shares: Floats) -> NDArray[np.int64]:
-    """Return whole numbers near these, their sum near the sum of these."""
-    total = np.floor(np.cumsum(shares) + 0.5)
-    return np.diff(total, prepend=0.0).astype(np.int64)
 
 
 def _four_axes(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

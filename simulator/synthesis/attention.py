@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 
 from simulator.arch.part import Part
-from simulator.synthesis.gaussian import TERMS, Floats, Stream, correlation, exceed, exceeded, hermite, levels
+from simulator.synthesis.gaussian import TERMS, Floats, Share, Stream, correlation, exceed, exceeded, hermite, levels
 
 SAMPLES = 10_000
 """Connections that a correlation is fitted on."""
@@ -21,6 +21,11 @@ CORRECTIONS = 4
 """How often columns are corrected, whose densities suffer from keeping so many of each row."""
 ATTEMPTS = 5
 """How often a profile is drawn and corrected."""
+ROUNDS = 8
+SETTLED = 512
+"""Rows on which levels are settled, and how often they are corrected."""
+NEVER = 1e6
+"""Level of what is not allowed."""
 OFFSETS = 32
 """Distances that are kept."""
 
@@ -30,11 +35,11 @@ class HeadProfile(Part):
 
     density: float = Setting(gt=0, le=1)
     """Part of the connections that is kept."""
-    queries: tuple[float, ...] = Setting(min_length=1)
-    """Densities of rows, falling: means of the parts 1, 1, 1, 1, 2, 3, 4, 6 … of them."""
-    keys: tuple[float, ...] = Setting(min_length=1)
+    queries: tuple[Share, ...] = Setting(min_length=1)
+    """Densities of rows, falling: means of parts, twelve of one row, then growing ones."""
+    keys: tuple[Share, ...] = Setting(min_length=1)
     """The same of columns: the first are global tokens."""
-    distances: dict[int, float] = Setting(default_factory=dict)
+    distances: dict[int, Share] = Setting(default_factory=dict)
     """Densities of the diagonals s − l that stand out."""
     alike: float = Setting(0, ge=0, lt=1)
     """Correlation between the lengths of neighbouring rows."""
@@ -51,9 +56,9 @@ class AttentionProfile(Part):
     """The heads in order; there are as many in a replay, or the first ones again."""
 
 
-def fit_attention(mask: NDArray[np.bool_]) -> AttentionProfile:
-    """Fit a profile to a mask (N, H, L, S) that keeps a connection or more in each head."""
-    return AttentionProfile(heads=tuple(_fit_head(mask[:, head]) for head in range(mask.shape[1])))
+def fit_attention(mask: NDArray[np.bool_], causal: bool = False) -> AttentionProfile:
+    """Fit a profile to a mask (N, H, L, S) that keeps a connection or more in each head, nothing of the future."""
+    return AttentionProfile(heads=tuple(_fit_head(mask[:, head], causal) for head in range(mask.shape[1])))
 
 
 def draw_attention(
@@ -68,17 +73,20 @@ def draw_attention(
     return mask
 
 
-def _fit_head(mask: NDArray[np.bool_]) -> HeadProfile:
+def _fit_head(mask: NDArray[np.bool_], causal: bool) -> HeadProfile:
     L, S = mask.shape[1:]
-    rows, columns = mask.mean(axis=(0, 2)), mask.mean(axis=(0, 1))
+    seen = _allowed(L, S, causal)
+    rows, columns = (mask.mean(axis=(0, axis)) / seen.mean(axis=axis - 1) for axis in (2, 1))
+    density = float(mask.mean() / seen.mean())
     profile = HeadProfile(
-        density=float(f"{mask.mean():.6g}"),
+        density=float(f"{density:.6g}"),
         queries=_parts(rows),
         keys=_parts(columns),
-        distances=_distances(mask),
+        distances=_distances(mask, density),
         alike=_alike_lengths(rows),
     )
-    likely = _settled(rows, columns, profile.distances, profile.density)
+    likely = _settled(rows, columns, profile.distances, profile.density, np.arange(L))
+    likely[~seen] = NEVER
     wanted = _overlap(mask)
     weights = [_weights(likely, step) for step in (1, 2)]
     noise = [
@@ -89,7 +97,7 @@ def _fit_head(mask: NDArray[np.bool_]) -> HeadProfile:
     powers = np.arange(1, TERMS + 1)
     for attempt in range(ATTEMPTS):  # keeping so many of each row costs some likeness: as much is put in before
         profile = profile.model_copy(update=_neighbours(*noise))
-        found = _overlap(_draw_head(profile, L, S, Stream(attempt), False)[None])
+        found = _overlap(_draw_head(profile, L, S, Stream(attempt), causal)[None])
         for place in range(2):
             slope = float((weights[place] * powers * noise[place] ** (powers - 1)).sum())
             step = (wanted[place] - found[place]) / slope if slope > 0 else 0.0
@@ -134,62 +142,64 @@ def _draw_head(profile: HeadProfile, L: int, S: int, stream: Stream, causal: boo
     noise = stream.normal(L, S) * np.float32(np.sqrt(1 - profile.local))
     if profile.local:
         noise += _along_queries(stream, profile.reach, L, S) * np.float32(np.sqrt(profile.local))
-    field = noise - _settled(rows, columns, profile.distances, profile.density).astype(np.float32)
-    allowed = np.arange(S) <= np.arange(L)[:, None] + S - L
-    if causal:
-        field[~allowed] = -1e9
-    sizes = np.clip(np.floor(rows * S + 0.5), 1, allowed.sum(axis=1) if causal else S).astype(np.int64)
+    thin = np.arange(0, L, -(-L // SETTLED))
+    field = noise - _settled(rows, columns, profile.distances, profile.density, thin).astype(np.float32)
+    allowed = _allowed(L, S, causal)
+    field[~allowed] = -NEVER
+    sizes = np.clip(np.floor(rows * allowed.sum(axis=1) + 0.5), 1, allowed.sum(axis=1)).astype(np.int64)
     mask = exceed(field, sizes)
-    if causal:
-        return mask
     least = 1 / (2 * L)  # what a column that keeps nothing is taken for
-    for _ in range(CORRECTIONS):
+    for _ in range(0 if causal else CORRECTIONS):
         now, wanted = (levels(np.clip(part, least, 1 - least)) for part in (mask.mean(axis=0), columns))
         field += (now - wanted).astype(np.float32)
         mask = exceed(field, sizes)
     return mask
 
 
+def _allowed(L: int, S: int, causal: bool) -> NDArray[np.bool_]:
+    return np.arange(S) <= np.arange(L)[:, None] + S - L if causal else np.ones((L, S), np.bool_)
+
+
 def _along_queries(stream: Stream, reach: float, L: int, S: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(stream.smooth(reach, S, L, 1)[:, :, 0].T)
 
 
-ROUNDS = 8
+def _settled(
+    rows: Floats, columns: Floats, distances: dict[int, float], density: float, queries: NDArray[np.int64]
+) -> Floats:
+    """Return the level that each connection's noise must exceed, (L, S).
 
-
-def _settled(rows: Floats, columns: Floats, distances: dict[int, float], density: float) -> Floats:
-    """Return the level of each connection such that rows, columns and diagonals have these densities."""
-    L, S = len(rows), len(columns)
-    field = _field(levels(rows), levels(columns), distances, density)
-    wanted = [(levels(rows), (1,)), (levels(columns), (0,))]
-    for _ in range(ROUNDS):
-        for target, axis in wanted:
-            step = target - levels(exceeded(field).mean(axis=axis))
-            field += np.expand_dims(step, axis)
-        for distance, found in distances.items():
-            queries = np.arange(max(0, -distance), min(L, S - distance))
-            if len(queries):
-                now = float(exceeded(field[queries, queries + distance]).mean())
-                target, reached = levels(np.array([found, now]))
-                field[queries, queries + distance] += target - reached
-    return field
-
-
-def _field(rows: Floats, columns: Floats, distances: dict[int, float], density: float) -> Floats:
-    """Return the level that each connection's noise must exceed, (L, S)."""
+    Levels of row, column and diagonal add up, such that each has its density, as far as a sample of the queries tells;
+    where that is not all of them, levels of rows are left out: they do not change what is largest in a row.
+    """
     L, S = len(rows), len(columns)
     base = float(levels(np.array([density]))[0])
-    field = rows[:, None] + columns - base * (1 if rows.any() else 0)
-    for distance, found in distances.items():
-        queries = np.arange(max(0, -distance), min(L, S - distance))
-        field[queries, queries + distance] += float(levels(np.array([found]))[0]) - base
-    return np.asarray(field)
+    of_rows, of_columns = levels(rows[queries]), levels(columns) - base
+    of_diagonals = {distance: float(levels(np.array([found]))[0]) - base for distance, found in distances.items()}
+    targets = (of_rows.copy(), levels(columns), {distance: level + base for distance, level in of_diagonals.items()})
+
+    def field(at: NDArray[np.int64], levels_of_rows: Floats) -> Floats:
+        whole = levels_of_rows[:, None] + of_columns
+        for distance, level in of_diagonals.items():
+            inside = np.flatnonzero((at + distance >= 0) & (at + distance < S))
+            whole[inside, at[inside] + distance] += level
+        return whole
+
+    for _ in range(ROUNDS):
+        of_rows = of_rows + targets[0] - levels(exceeded(field(queries, of_rows)).mean(axis=1))
+        of_columns = of_columns + targets[1] - levels(exceeded(field(queries, of_rows)).mean(axis=0))
+        likely = exceeded(field(queries, of_rows))
+        for distance, target in targets[2].items():
+            inside = np.flatnonzero((queries + distance >= 0) & (queries + distance < S))
+            if len(inside):
+                now = float(likely[inside, queries[inside] + distance].mean())
+                of_diagonals[distance] += target - float(levels(np.array([now]))[0])
+    return field(queries, of_rows) if len(queries) == L else field(np.arange(L), np.zeros(L))
 
 
-def _distances(mask: NDArray[np.bool_]) -> dict[int, float]:
+def _distances(mask: NDArray[np.bool_], p: float) -> dict[int, float]:
     """Return the densities of the diagonals that stand out most, seen from the number of their elements."""
     L, S = mask.shape[1:]
-    p = mask.mean()
     found = []
     for distance in range(-L + 1 + min(8, L - 1), S - min(8, S - 1)):
         diagonal = mask.diagonal(distance, axis1=1, axis2=2)
@@ -204,7 +214,7 @@ def _distances(mask: NDArray[np.bool_]) -> dict[int, float]:
 
 
 def _edges(count: int) -> list[int]:
-    """Return where the parts 1, 1, 1, 1, 2, 3, 4, 6 … of so many rows end: each half as long as all before."""
+    """Return where the parts of so many rows end: twelve of one row, then each a third of all before."""
     edges = [0]
     while edges[-1] < count:
         edges.append(min(count, edges[-1] + max(1, edges[-1] // 3 - 2)))

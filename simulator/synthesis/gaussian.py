@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field as Setting
 
 Floats = NDArray[np.float64]
+Share = Annotated[float, Setting(ge=0, le=1)]
+"""A density."""
 Field = NDArray[np.float32]
 
 TERMS = 40
@@ -118,6 +122,12 @@ def spread(knots: tuple[float, ...], count: int) -> Floats:
     """Return so many densities with the distribution that the knots keep, in rising order."""
     places = (np.arange(count) + 0.5) / count
     return np.interp(places, (np.arange(len(knots)) + 0.5) / len(knots), knots)
+
+
+def rounded(shares: Floats) -> NDArray[np.int64]:
+    """Return whole numbers near these, their sum near the sum of these."""
+    total = np.floor(np.cumsum(shares) + 0.5)
+    return np.diff(total, prepend=0.0).astype(np.int64)
 
 
 def exceed(field: Field, counts: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -82,7 +82,7 @@ def fit_profile(trace: Trace) -> Profile:
             parts[name] = fit_activations(tensor.mask())
     for operator in trace.operators:
         if isinstance(operator, Attention) and (operator.mask is not None or operator.rule != "none"):
-            parts[f"{operator.name}.{CONNECTIONS}"] = fit_attention(_connections(operator))
+            parts[f"{operator.name}.{CONNECTIONS}"] = fit_attention(_connections(operator), operator.causal)
         elif isinstance(operator, SpMM) and operator.indptr is not None and (found := operator.matrix()) is not None:
             parts[f"{operator.name}.{MATRIX}"] = fit_graph(found[0])
     return Profile(trace.name, parts)
@@ -118,6 +118,9 @@ def _part(entry: Any, where: str) -> Part:
     kind = given.pop("kind")
     if kind not in KINDS:
         raise InputError(f"{where} has the unknown kind {kind!r}{nearest(str(kind), KINDS)}")
+    for key in given:
+        if key not in KINDS[kind].model_fields:
+            raise InputError(f"{where}: unknown key '{key}'{nearest(str(key), KINDS[kind].model_fields)}")
     try:
         return KINDS[kind].model_validate_json(json.dumps(given, default=str))
     except ValidationError as error:

@@ -9,6 +9,7 @@ from pydantic import Field as Setting
 from simulator.arch.part import Part
 from simulator.synthesis.gaussian import (
     Floats,
+    Share,
     Stream,
     correlation,
     exceed,
@@ -16,6 +17,7 @@ from simulator.synthesis.gaussian import (
     hermite,
     levels,
     quantiles,
+    rounded,
     spread,
 )
 from simulator.trace.checks import Shape
@@ -26,11 +28,11 @@ class WeightProfile(Part):
 
     density: float = Setting(ge=0, le=1)
     """Part that is not zero."""
-    filters: tuple[float, ...] = Setting(min_length=1)
+    filters: tuple[Share, ...] = Setting(min_length=1)
     """Distribution of the filters' densities: means of equal parts, rising."""
-    channels: tuple[float, ...] = Setting(min_length=1)
+    channels: tuple[Share, ...] = Setting(min_length=1)
     """The same of the input channels."""
-    places: tuple[float, ...] = Setting(min_length=1)
+    places: tuple[Share, ...] = Setting(min_length=1)
     """Densities of the places in a kernel, or of the bases, in order; or their distribution where they are many."""
     ordered: bool
     """Whether places are in order."""
@@ -81,9 +83,7 @@ def draw_weights(profile: WeightProfile, shape: Shape, seed: int) -> NDArray[np.
         field += stream.normal(K, C, 1) * np.float32(np.sqrt(profile.kernel))
     field -= _levels(filters, channels, places, profile.density).astype(np.float32)
     by_filter = field.reshape(K, C * E)
-    total = filters.mean() * K * C * E
-    counts = np.minimum(np.diff(np.floor(np.cumsum(filters * C * E) + 0.5), prepend=0.0), C * E).astype(np.int64)
-    assert counts.sum() <= total + 1
+    counts = np.minimum(rounded(filters * (C * E)), C * E)
     return exceed(by_filter, counts).reshape(shape)
 
 

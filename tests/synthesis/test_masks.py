@@ -123,6 +123,31 @@ def test_attention_has_global_tokens_local_connections_and_neighbours_that_agree
     assert set(again.distances) >= {0, 1}
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kept", ["all", "one", "diagonal"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 7), (40, 60)])
+def test_extreme_masks_are_fitted_and_drawn(kept: str, size: tuple[int, int], causal: bool) -> None:
+    L, S = size
+    allowed = np.tri(L, S, S - L, dtype=bool) if causal else np.ones(size, dtype=bool)
+    first = np.arange(S) == np.zeros((L, 1))
+    mask = {"all": allowed, "one": first, "diagonal": np.eye(L, S, S - L, dtype=bool)}[kept]
+    drawn = draw_attention(fit_attention(mask[None, None], causal), (1, 1, L, S), 0, causal)
+    assert drawn.any(axis=-1).all()
+    assert not (drawn & ~allowed[None, None]).any()
+    if kept == "all":
+        assert (drawn[0, 0] == allowed).all()
+    if not causal:
+        assert drawn.sum() == pytest.approx(mask.sum(), abs=1 + L // 4)
+
+
+def test_long_sequences_take_seconds() -> None:
+    started = time.process_time()
+    mask = draw_attention(AttentionProfile(heads=(HEAD,)), (1, 1, 4096, 4096), 0)
+    print(f"{time.process_time() - started:.1f} s")
+    assert mask.mean() == pytest.approx(0.08, abs=0.03)
+    assert time.process_time() - started < 60
+
+
 def test_the_exponent_of_a_graph_is_found_again() -> None:
     fitted = fit_graph(draw_matrix(20_000, 20_000, 160_000, 2.6, 1)[0])
     assert fitted.per_row == 8

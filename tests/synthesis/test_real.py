@@ -114,7 +114,7 @@ def test_squeezenet_on_escalate() -> None:
     operators = []
     for name, weight in load_file(DATA / "squeezenet_pruned.safetensors").items():
         if name.endswith(".weight"):
-            K, C, R, _ = weight.shape
+            _, C, R, _ = weight.shape
             mask = MaskTensor.of(weight != 0, bits=1 if R == 1 else 8)
             data = DensityTensor((1, C, 27, 27), 0.4, len(operators))
             operators.append(Conv2d(name.removesuffix(".weight"), data, weight=mask, padding=R // 2))

@@ -25,7 +25,7 @@ WEIGHT = "{kind: blocks, density: 0.5, filters: 4}"
         (GOOD, "a: [", "not valid YAML"),
         ("kind: activations", "kind: activation", "unknown kind 'activation' (did you mean 'activations'?)"),
         ("kind: activations, ", "", "'conv1.input' must be a mapping with the key 'kind'"),
-        ("channels", "chanels", "key 'chanels' is unknown (did you mean 'channels'?)"),
+        ("channels", "chanels", "unknown key 'chanels' (did you mean 'channels'?)"),
         ("channels: [0.2, 0.8]", "channels: []", "'conv1.input': key 'channels'"),
         ("[0.2, 0.8]", "[0.2, 1.8]", "'conv1.input': key 'channels"),
         ("[0.2, 0.8]", "[0.2, .nan]", "'conv1.input': key 'channels"),
@@ -66,5 +66,12 @@ def test_kinds_that_do_not_fit() -> None:
     with pytest.raises(InputError, match="keep is 3, expected at most the 2"):
         draw_groups(GroupProfile(keep=3, of=2), (4, 4), 0)
     trace = load_trace("gcn_cora")
-    with pytest.raises(InputError, match="another kind than 'layer.aggregate'"):
+    with pytest.raises(InputError, match=r"another kind than 'layer\.aggregate'"):
         replay(trace, Profile("mine", {"layer.aggregate.matrix": GroupProfile(keep=1, of=2)}))
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/profiles.md", "exec"), names)
+    assert isinstance(names["profile"], Profile)
