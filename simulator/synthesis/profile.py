@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -25,6 +26,8 @@ from simulator.synthesis.weights import WeightProfile, draw_weights, fit_weights
 from simulator.trace import Attention, MaskTensor, Operator, SpMM, Tensor, Trace
 
 VERSION = 1
+LARGEST = 2**28
+"""Elements of a tensor that masks are drawn for: what is drawn takes some ten bytes each."""
 KINDS: dict[str, type[Part]] = {
     "activations": ActivationProfile,
     "weights": WeightProfile,
@@ -138,7 +141,8 @@ def replay(trace: Trace, profile: Profile, seed: int = 0) -> Trace:
         seed: what is drawn, is drawn from it and from the name of the tensor.
 
     Raises:
-        InputError: no name of the profile is one of the trace, or a profile is of another kind than its tensor.
+        InputError: no name of the profile is one of the trace, a profile is of another kind than its tensor, or a
+            tensor has more than 2^28 elements.
 
     """
     drawn: dict[int, Tensor] = {}
@@ -167,6 +171,8 @@ def replay(trace: Trace, profile: Profile, seed: int = 0) -> Trace:
 
 
 def _drawn(part: Part, role: str, tensor: Tensor, seed: int, where: str) -> NDArray[Any]:
+    if tensor.size > LARGEST:
+        raise InputError(f"{where} has {tensor.size} elements, more than the 2^28 that masks are drawn for")
     if isinstance(part, ActivationProfile) and role in ACTIVATIONS:
         return draw_activations(part, tensor.shape, seed)
     if role in WEIGHTS and len(tensor.shape) > 1:
@@ -185,6 +191,8 @@ def _drawn(part: Part, role: str, tensor: Tensor, seed: int, where: str) -> NDAr
 def _connected(operator: Attention | SpMM, part: Part, seed: int, where: str) -> dict[str, Any]:
     if isinstance(operator, Attention) and isinstance(part, AttentionProfile):
         shape = (operator.images, operator.heads, operator.query_count, operator.key_count)
+        if math.prod(shape) > LARGEST:
+            raise InputError(f"{where} has {math.prod(shape)} elements, more than the 2^28 that masks are drawn for")
         mask = MaskTensor.of(draw_attention(part, shape, seed, operator.causal))
         return {"mask": mask, "rule": "none", "retention": None, "keys_per_row": None, "threshold": None}
     if isinstance(operator, SpMM) and isinstance(part, GraphProfile):

@@ -70,6 +70,12 @@ def test_kinds_that_do_not_fit() -> None:
         replay(trace, Profile("mine", {"layer.aggregate.matrix": GroupProfile(keep=1, of=2)}))
 
 
+def test_tensors_too_large_to_draw() -> None:
+    trace = load_trace("llama3_8b", {"depth": 1})
+    with pytest.raises(InputError, match="525336576 elements, more than the 2\\^28"):
+        replay(trace, Profile("mine", {"logits.weight": GroupProfile(keep=2, of=4)}))
+
+
 def test_the_example_of_the_docs_runs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
     names: dict[str, object] = {}
