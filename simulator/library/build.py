@@ -306,6 +306,7 @@ class _Builder:
             return _Flow(shape, density)
         if layer.join == "concat" or len(ends) != 2:
             raise InputError("only two ways that are added or multiplied are an operator")
+        name = f"{name}.{layer.join}"
         output = self.stored(name, shape, density)
         first, second = (self.taken(end, name, role) for end, role in zip(ends, ("input", "other"), strict=True))
         return self.add(Rowwise(name, first, other=second, output=output, kind=layer.join), output)
@@ -415,10 +416,11 @@ class _Builder:
         if layer.to == "flat":
             return _Flow((shape[0], math.prod(shape[1:])), flow.density)
         if layer.to == "tokens":
-            if len(shape) != 4:
-                raise InputError(f"its input has shape {shape}, expected (N, C, H, W)")
-            tokens = shape[2] * shape[3] + self.whole(layer.extra, names, "extra", least=0)
-            return _Flow((shape[0], tokens, shape[1]), flow.density)
+            if len(shape) not in (3, 4):
+                raise InputError(f"its input has shape {shape}, expected (N, C, H, W) or (N, L, C)")
+            count, features = (shape[2] * shape[3], shape[1]) if len(shape) == 4 else shape[1:]
+            extra = self.whole(layer.extra, names, "extra", least=0)
+            return _Flow((shape[0], count + extra, features), flow.density)
         if layer.to == "pairs":
             if len(shape) != 2 or shape[0] % 2:
                 raise InputError(f"its input has shape {shape}, expected (2N, F)")

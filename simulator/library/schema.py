@@ -97,8 +97,8 @@ class Reshape(Layer):
     type: Literal["reshape"]
     """A change of shape."""
     to: Literal["flat", "tokens", "first", "pairs"]
-    """``flat``: (N, everything); ``tokens``: (N, C, H, W) as (N, H·W, C); ``first``: one token of all, or their mean;
-    ``pairs``: (2N, F) as (N, 2F)."""
+    """``flat``: (N, everything); ``tokens``: (N, C, H, W) or (N, L, C) as (N, tokens, C); ``first``: one token of all,
+    or their mean; ``pairs``: (2N, F) as (N, 2F)."""
     extra: Number = 0
     """Tokens put before the others (class token)."""
 
@@ -204,7 +204,7 @@ class Branches(Layer):
     """``add`` and ``multiply``: element by element (a (N, C, 1, 1) is stretched); ``concat``: along the channels of
     (N, C, H, W), else along the last axis."""
     operator: StrictBool = False
-    """Whether the join is an operator of the trace (``rowwise``), for chips that run those."""
+    """Whether the join is an operator of the trace (``rowwise``, called NAME.add), for chips that run those."""
     density: Number | None = None
     """Part of the result that is not zero; ``activation_density`` of add, else what the ways give."""
 

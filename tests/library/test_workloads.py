@@ -87,7 +87,7 @@ def test_the_output_of_a_layer_is_the_input_of_the_next():
 
 def test_decoding_looks_at_the_cache():
     operators = {o.name: o for o in load_trace("llama3_8b_decode", {"keys": 1000}).operators}
-    heads = operators["layer.0.attention.add.self.heads"]
+    heads = operators["layer.0.attention.self.heads"]
     assert (heads.query_count, heads.key_count, heads.groups, heads.causal) == (1, 1000, 8, True)
 
 
