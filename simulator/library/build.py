@@ -34,6 +34,8 @@ from simulator.trace.checks import Shape
 LARGEST = 2**31
 """Elements that one tensor may have."""
 MOST_OPERATORS = 100_000
+MOST_LAYERS, DEEPEST = 1_000_000, 40
+"""Layers that are followed, with and without operators, and blocks within blocks."""
 LEAST_CHANNELS = 8
 """Channels below which a kernel is not decomposed, as in `simulator.compress.hybrid_quantise`."""
 
@@ -143,6 +145,7 @@ class _Builder:
         self._blocks = document.blocks
         self._densities = densities
         self._place = ""
+        self._followed = 0
         self.seed = self.whole(values["seed"], values, "seed", least=0)
         self.bits = {key: self.whole(values[f"{key}_bits"], values, f"{key}_bits") for key in ("weight", "activation")}
         self.bases = self.whole(values["bases"], values, "bases", least=0)
@@ -242,7 +245,10 @@ class _Builder:
             if times > MOST_OPERATORS:
                 raise InputError(f"layer '{where}': repeat is {times}, expected at most {MOST_OPERATORS}")
             for i in range(times):
-                name = where if times == 1 else f"{where}.{i}"
+                self._followed += 1
+                if self._followed > MOST_LAYERS:
+                    raise InputError(f"layer '{where}': the workload has more than {MOST_LAYERS} layers")
+                name = f"{where}.{i}" if "repeat" in layer.model_fields_set else where
                 now = {**here, "i": i, "channels": flow.shape[1] if len(flow.shape) == 4 else flow.shape[-1]}
                 if isinstance(layer, schema.Group):
                     flow = self.group(layer, flow, name, now, inside)
@@ -262,6 +268,8 @@ class _Builder:
                 raise InputError(f"there is no block '{layer.block}'{nearest(layer.block, self._blocks)}")
             if layer.block in inside:
                 raise InputError(f"blocks hold each other in a circle: {' → '.join((*inside, layer.block))}")
+            if len(inside) >= DEEPEST:
+                raise InputError(f"blocks lie within blocks more than {DEEPEST} deep")
             block = self._blocks[layer.block]
             for key in layer.with_:
                 if key not in block.arguments:

@@ -24,7 +24,7 @@ class Layer(Part):
     when: Number = 1
     """The layer is left out where this is 0 (or false)."""
     repeat: Number = 1
-    """How often, one after the other; ``i`` counts from 0 in expressions, and in names where it is more than once."""
+    """How often, one after the other; ``i`` counts from 0 in expressions, and in names where this is written."""
 
 
 class Weighted(Layer):

@@ -43,6 +43,18 @@ CASES = {
     "kernel too large": (("kernel: 3", "kernel: 30, padding: 0"), "expected at least the reach of the kernel (30, 30)"),
     "elements": (("[1, 3, 8, 8]", "[4, 3, 30000, 30000]"), "input has 4 × 3 × 30000 × 30000 = 10800000000 elements"),
     "repeats": (("kernel: 3", "kernel: 3, repeat: 1000000000"), "repeat is 1000000000, expected at most"),
+    "repeats of nothing": (
+        (LAYER, "  - {type: group, repeat: 90000, layers: [{type: reshape, to: flat, repeat: 90000}]}"),
+        "the workload has more than 1000000 layers",
+    ),
+    "deep blocks": (
+        (
+            LAYER,
+            "  - {type: group, block: b0}\nblocks:\n"
+            + "\n".join(f"  b{n}: {{layers: [{{type: group, block: b{n + 1}}}]}}" for n in range(300)),
+        ),
+        "blocks lie within blocks more than 40 deep",
+    ),
     "groups": (("kernel: 3", "kernel: 3, groups: 2"), "groups is 2, expected a divisor of both C = 3 and K = 4"),
     "unknown block": ((LAYER, "  - {type: group, block: stage}"), "there is no block 'stage'"),
     "group of nothing": ((LAYER, "  - {type: group}"), "needs either layers or a block"),

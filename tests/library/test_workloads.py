@@ -1,6 +1,7 @@
 """The shipped workloads count what is published, and are described as they are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,27 @@ def test_densities_of_scnn_are_read_as_they_are():
         InputError, match=r"'ALEX_conv3' has R, S, C, K = \(3, 3, 256, 384\), expected those of 'conv3'"
     ):
         load_trace("alexnet", {"densities": str(table), "layers": "ALEX_conv3"})
+
+
+@pytest.mark.parametrize(
+    ("chip", "name", "settings"),
+    [
+        ("escalate", "resnet20_cifar10", {"bases": 6, "weight_density": 0.1, "activation_density": 0.4}),
+        ("dota", "bert_base", {"depth": 1, "seq": 64, "retention": 0.2, "rank": 16}),
+        ("dota", "deit_tiny", {"depth": 1}),
+        ("dota", "llama3_8b", {"depth": 1, "seq": 8, "keys": 64}),
+    ],
+)
+def test_chips_run_workloads(chip, name, settings):
+    trace = load_trace(name, {**settings})
+    trace = replace(trace, operators=trace.operators[:10])
+    result = simulator.simulate(trace, simulator.load_arch(chip))
+    assert result.summary["macs"]["dense"] == trace.macs
+
+
+def test_names_do_not_depend_on_how_often_a_layer_is_repeated():
+    one, two = ([o.name for o in load_trace("bert_base", {"depth": depth}).operators] for depth in (1, 2))
+    assert set(one) < set(two)
 
 
 def test_the_package_opens_workloads():

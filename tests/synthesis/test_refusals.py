@@ -66,8 +66,8 @@ def test_kinds_that_do_not_fit() -> None:
     with pytest.raises(InputError, match="keep is 3, expected at most the 2"):
         draw_groups(GroupProfile(keep=3, of=2), (4, 4), 0)
     trace = load_trace("gcn_cora")
-    with pytest.raises(InputError, match=r"another kind than 'layer\.aggregate'"):
-        replay(trace, Profile("mine", {"layer.aggregate.matrix": GroupProfile(keep=1, of=2)}))
+    with pytest.raises(InputError, match=r"another kind than 'last\.aggregate'"):
+        replay(trace, Profile("mine", {"last.aggregate.matrix": GroupProfile(keep=1, of=2)}))
 
 
 def test_tensors_too_large_to_draw() -> None:
