@@ -58,7 +58,9 @@ def main() -> None:
 @main.command()
 @click.argument("arch")
 @click.argument("trace")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE if not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE[-MEMORY] if not given."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
 @click.option(
     "--memory",

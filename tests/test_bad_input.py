@@ -768,6 +768,11 @@ for key, value, words in (
     )
 
 
+case("memory: a clock too slow for it", "escalate.yaml", "'clock' is 1 Hz", "expected at most 10000")(
+    lambda desk: (*RUN, "--memory", "detailed", "--set", "clock=1 Hz")
+)
+
+
 @case("memory: too small", "operator 'first'", "its tensors take", "the memory holds 2048")
 def _(desk: Desk) -> tuple[str, ...]:
     small = desk.memory("organisation.rows", 1)

@@ -128,7 +128,8 @@ def test_conservation(chip: str, memory: str, operator: Operator, data: st.DataO
     moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
     assert moved == sum(streams["bytes"])
     crossed = sum(result.traffic["read_bytes"]) + sum(result.traffic["write_bytes"])
-    assert crossed == moved - lines_saved(result)
+    assert crossed == moved - lines_saved(result) == summary["dram"]["bus_bytes"]
+    assert summary["dram"]["bandwidth_gb_s"] <= summary["dram"]["peak_gb_s"]
     stalls = summary["dram"]["stall_cycles_by_cause"]
     assert sum(stalls.values()) == sum(summary["dram"]["stall_cycles_by_stream"].values()) <= summary["cycles"]
     assert summary["energy_pj"] == pytest.approx(sum(result.energies))
