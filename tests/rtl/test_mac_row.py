@@ -171,9 +171,9 @@ def test_random_images(name: str, tmp_path: Path) -> None:
 CHANGES = {
     "a turn too few": ("turn == TURN'(TURNS - 1)", "turn == TURN'(TURNS - 2)"),
     "a queue full a result early": ("waiting != WAITING'(QUEUE) || free", "waiting != WAITING'(QUEUE)"),
-    "padding forgotten": ("above[r] = (PLACE+1)'(row) + (PLACE+1)'(PADDING)", "above[r] = (PLACE+1)'(row)"),
-    "lines not cleared": ("reset || (clear && here)", "reset"),
-    "weights without sign": ("SUM'(signed'(basis[8*tap +: 8]))", "SUM'(basis[8*tap +: 8])"),
+    "padding forgotten": ("above = (PLACE+1)'(row) + (PLACE+1)'(PADDING)", "above = (PLACE+1)'(row)"),
+    "lines not cleared": ("reset || (clear && read_line[line])", "reset"),
+    "weights without sign": ("factor * weight", "factor * signed'({1'b0, weight})"),
 }
 BROKEN: dict[str, Change] = {name: ("mac_row.sv", *change) for name, change in CHANGES.items()}
 
