@@ -16,57 +16,16 @@ from numpy.typing import NDArray
 from simulator.hardware import channel_accumulation, pe_array
 from simulator.hardware.bits import pack
 from simulator.hardware.butterfly import concentrate, control_bits
-from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.pe_array import RECORD, PEArray, Rows, accumulate, assign
 from simulator.trace import Conv2d, ValueTensor, load_trace
 from tests.reference import channel_accumulation as twin
 from tests.reference.pe_array import recurrence
-from tests.rtl.bench import Bench, Change, Numbers, Response, build, join, needs_verilator
+from tests.rtl.accumulation_settings import SETTINGS, Setting
+from tests.rtl.bench import Bench, Builds, Change, Numbers, Playable, Response, join, needs_verilator
 
 pytestmark = needs_verilator
 
 SOURCES = ("butterfly.sv", "channel_accumulation.sv", "bench_channel_accumulation.sv")
-SEVEN = ((1, 0), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (1, 3))
-FIVE = ((1, 0), (1, -1), (2, 1), (3, 0), (3, 2))
-THREE = ((1, 0), (1, 1), (1, -1))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A unit, its queue, and the most words of a pixel."""
-
-    lanes: int
-    words: int
-    adders: int
-    look_ahead: int
-    offsets: tuple[tuple[int, int], ...]
-    queue: int
-    dilution: str
-
-    @property
-    def unit(self) -> ChannelAccumulation:
-        return ChannelAccumulation(
-            adders=self.adders, network_lanes=self.lanes, dilution=self.dilution, result_bits=32,
-            concentration="window", look_ahead=self.look_ahead, offsets=self.offsets,
-        )  # fmt: skip
-
-    def parameters(self) -> dict[str, int | str]:
-        def octets(values: list[int]) -> str:
-            return f"{8 * len(values)}'h" + bytes(reversed(values)).hex()
-
-        return {
-            "LANES": self.lanes, "WORDS": self.words, "ADDERS": self.adders, "LOOK_AHEAD": self.look_ahead,
-            "OFFSETS": len(self.offsets), "QUEUE": self.queue, "DILUTE": int(self.dilution == "run_time"),
-            "AHEAD": octets([ahead for ahead, _ in self.offsets]),
-            "ASIDE": octets([aside % self.adders for _, aside in self.offsets]),
-        }  # fmt: skip
-
-
-SETTINGS = {
-    "h2_d7_a16": Setting(64, 2, 16, 2, SEVEN, 4, "precomputed"),
-    "h1_d3_a8": Setting(16, 4, 8, 1, THREE, 2, "run_time"),
-    "h3_d5_a4": Setting(32, 2, 4, 3, FIVE, 1, "precomputed"),
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +101,7 @@ class WrongCountError(AssertionError):
     """Sums are missing, or there are too many."""
 
 
-def played(bench: Bench, setting: Setting, rows: list[Row]) -> Sums:
+def played(bench: Playable, setting: Setting, rows: list[Row]) -> Sums:
     words, first, pixels = stimulus(setting, rows)
     response = Response(bench.play(words, 100 * len(words) + 100))
     ready, _, finished, entered = (response.take(1) for _ in range(4))
@@ -214,8 +173,8 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def bench(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return build(tmp_path_factory.mktemp("channel_accumulation"), SOURCES, setting.parameters())
+def bench(setting: Setting, builds: Builds) -> Bench:
+    return builds.bench(SOURCES, setting.parameters())
 
 
 def test_random_rows(bench: Bench, setting: Setting) -> None:
@@ -271,8 +230,8 @@ SMALL = SETTINGS["h1_d3_a8"]
 
 
 @pytest.fixture(scope="module")
-def small_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return build(tmp_path_factory.mktemp("small"), SOURCES, SMALL.parameters())
+def small_bench(builds: Builds) -> Bench:
+    return builds.bench(SOURCES, SMALL.parameters())
 
 
 def test_a_broken_kernel_is_caught(small_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,9 +256,9 @@ BROKEN: dict[str, Change] = {name: ("channel_accumulation.sv", *change) for name
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_design_is_caught(name: str, tmp_path: Path) -> None:
+def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
     rows = random_rows(13, 100, SMALL)
-    broken = build(tmp_path, SOURCES, SMALL.parameters(), BROKEN[name])
+    broken = builds.bench(SOURCES, SMALL.parameters(), BROKEN[name])
     try:
         found = played(broken, SMALL, rows)
     except (TimeoutError, WrongCountError):
