@@ -37,7 +37,10 @@ module channel_accumulation #(
     output wire taken,
     output wire busy,
     output wire entered,                            // a pixel's last word is through the networks, and has room
-    output reg  finished,
+    input  wire accepted,                           // the sum that ends has room behind the unit; else the adders wait
+    output wire ends,                               // the sum of a pixel is made in this cycle
+    output wire signed [RESULT-1:0] made,
+    output reg  finished,                           // and accepted, a cycle ago
     output reg  signed [RESULT-1:0] sum
 );
     localparam int BESIDE = 1 + LANES + 8 * LANES;  // what travels beside the codes: last, map, values
@@ -199,8 +202,9 @@ module channel_accumulation #(
             end
         end
     end
-    wire ends = working && remaining <= left_behind;
-    assign adders_free = !working || ends;
+    assign ends = working && remaining <= left_behind;
+    assign made = added;
+    assign adders_free = !working || (ends && accepted);
 
     // The adders' result.
     always_ff @(posedge clock) begin
@@ -209,13 +213,13 @@ module channel_accumulation #(
             finished <= 1'b0;
         end else begin
             working <= !adders_free || leaves || passes_by;
-            finished <= ends;
+            finished <= ends && accepted;
         end
         sum <= added;
-        so_far <= adders_free ? '0 : added;
+        if (adders_free || !ends) so_far <= adders_free ? '0 : added;
         if (adders_free) begin
             {remaining, values_work, negative_work, present_work} <= leaves ? queue[0] : arriving;
-        end else begin
+        end else if (!ends) begin
             remaining <= remaining - left_behind;
             present_work <= present_next;
             negative_work <= negative_next;

@@ -68,28 +68,27 @@ def shipped_rows(seed: int, count: int) -> list[Row]:
     return rows
 
 
-def stimulus(setting: Setting, rows: list[Row]) -> tuple[NDArray[np.uint32], NDArray[np.bool_], list[int]]:
-    """All words of all rows; which begin a row; and the pixels of each row."""
+def fields(setting: Setting, rows: list[Row]) -> list[tuple[NDArray[Any], int]]:
+    """All words of all rows: offered, begins a row, ends a pixel, map, coefficients' map, signs, controls, values."""
     n = setting.lanes
-    fields: dict[str, list[Numbers]] = {name: [] for name in ("first", "last", "map", "coefficients", "values")}
+    parts: dict[str, list[Numbers]] = {name: [] for name in ("first", "last", "map", "coefficients", "values")}
     for row in rows:
         pixels, channels = row.activations.shape
         words, missing = -(-channels // n), -channels % n
         values = np.pad(row.activations, ((0, 0), (0, missing))).reshape(pixels * words, n)
-        fields["values"].append(concentrate(values, values != 0))
-        fields["map"].append(values != 0)
-        fields["coefficients"].append(np.tile(np.pad(row.coefficients, (0, missing)).reshape(words, n), (pixels, 1)))
-        fields["first"].append(np.arange(pixels * words) == 0)
-        fields["last"].append(np.arange(pixels * words) % words == words - 1)
-    first, last, maps, coefficients, values = (np.concatenate(parts) for parts in fields.values())
+        parts["values"].append(concentrate(values, values != 0))
+        parts["map"].append(values != 0)
+        parts["coefficients"].append(np.tile(np.pad(row.coefficients, (0, missing)).reshape(words, n), (pixels, 1)))
+        parts["first"].append(np.arange(pixels * words) == 0)
+        parts["last"].append(np.arange(pixels * words) % words == words - 1)
+    first, last, maps, coefficients, values = (np.concatenate(part) for part in parts.values())
     signs = (coefficients < 0).astype(np.int64)
     if setting.dilution == "run_time":
         signs = concentrate(signs, coefficients != 0)
-    words = join([
+    return [
         (np.ones(len(first)), 1), (first, 1), (last, 1), (maps, 1), (coefficients != 0, 1), (signs, 1),
         (control_bits(coefficients != 0), 1), (values, 8),
-    ])  # fmt: skip
-    return words, first, [len(row.activations) for row in rows]
+    ]  # fmt: skip
 
 
 Sums = list[list[tuple[int, int, int]]]
@@ -102,7 +101,8 @@ class WrongCountError(AssertionError):
 
 
 def played(bench: Playable, setting: Setting, rows: list[Row]) -> Sums:
-    words, first, pixels = stimulus(setting, rows)
+    table = fields(setting, rows)
+    words, first, pixels = join(table), table[1][0], [len(row.activations) for row in rows]
     response = Response(bench.play(words, 100 * len(words) + 100))
     ready, _, finished, entered = (response.take(1) for _ in range(4))
     sums = response.take(32, signed=True)
@@ -133,24 +133,31 @@ def standing(setting: Setting, arrive: list[int], finish: list[int], sums: list[
     ]
 
 
+def accumulated_prefixes(
+    setting: Setting, row: Row, array: PEArray, mac_cycles: int, accumulate: Callable[..., Any] = accumulate
+) -> tuple[Numbers, Numbers]:
+    """Play the first pixel of a row, the first two, and so on; returns the records (pixels, …), and all sums."""
+    pixels, channels = row.activations.shape
+    activations = row.activations[np.concatenate([np.arange(end) for end in range(1, pixels + 1)])]
+    maps, signs = (pack(chosen[None]).T.copy() for chosen in (row.coefficients != 0, row.coefficients < 0))
+    starts = np.concatenate(([0], np.cumsum(np.arange(1, pixels + 1))))
+    records, sums = accumulate(
+        Rows(pack(activations != 0), np.full(len(activations), -(-channels // setting.lanes)), starts),
+        maps, assign(range(1), 1, 1, "bases"), setting.unit.window(), array, mac_cycles,
+        signs, activations[activations != 0],
+    )  # fmt: skip
+    return records, sums
+
+
 def by_kernel(setting: Setting, rows: list[Row], accumulate: Callable[..., Any] = accumulate) -> Sums:
-    """Play the first pixel of each row, the first two, and so on: each takes until the sum of its last."""
+    """Without a MAC row, a prefix of a row takes until the sum of its last pixel."""
     array = PEArray(blocks=1, slices=1, slices_own="bases", input_queue=setting.queue, result_queue=1)
     found = []
     for row in rows:
-        pixels, channels = row.activations.shape
-        prefixes = np.concatenate([np.arange(end) for end in range(1, pixels + 1)])
-        activations = row.activations[prefixes]
-        maps, signs = (pack(chosen[None]).T.copy() for chosen in (row.coefficients != 0, row.coefficients < 0))
-        starts = np.concatenate(([0], np.cumsum(np.arange(1, pixels + 1))))
-        records, sums = accumulate(
-            Rows(pack(activations != 0), np.full(len(activations), -(-channels // setting.lanes)), starts),
-            maps, assign(range(1), 1, 1, "bases"), setting.unit.window(), array, 0,
-            signs, activations[activations != 0],
-        )  # fmt: skip
-        assert sums is not None
+        records, sums = accumulated_prefixes(setting, row, array, 0, accumulate)
         arrive = records[:, 0] - records[:, RECORD.index("broadcast_fill_drain")]
-        found.append(standing(setting, arrive.tolist(), records[:, 0].tolist(), sums[-pixels:, 0].tolist()))
+        totals = sums[-len(row.activations) :, 0].tolist()
+        found.append(standing(setting, arrive.tolist(), records[:, 0].tolist(), totals))
     return found
 
 
