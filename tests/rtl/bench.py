@@ -166,7 +166,7 @@ class Builds:
 
     root: Path
 
-    def once(self, name: str, make: Callable[[Path], None]) -> Path:
+    def once(self, name: str, make: Callable[[Path], object]) -> Path:
         """Let ``make`` fill an empty folder, unless a process has done so before."""
         folder = self.root / name
         with folder.with_suffix(".lock").open("w") as lock:
@@ -178,15 +178,12 @@ class Builds:
                 (folder / "complete").touch()
         return folder
 
-    def runtime(self, *parts: str) -> list[str]:
+    def runtime(self, *parts: str, level: str = "-O1") -> list[str]:
         """Compile files of Verilator's own runtime; returns the objects."""
-
-        def make(folder: Path) -> None:
-            compile_side_by_side(
-                folder, include_flags(), {part: ([include_folder() / f"{part}.cpp"], "-O1") for part in parts}
-            )
-
-        folder = self.once("_".join(("runtime", *parts)), make)
+        sources = {part: ([include_folder() / f"{part}.cpp"], level) for part in parts}
+        folder = self.once(
+            "_".join(("runtime", *parts)), lambda folder: compile_side_by_side(folder, include_flags(), sources)
+        )
         return [str(folder / f"{part}.o") for part in parts]
 
     def bench(self, sources: Sequence[str], parameters: Parameters, *changes: Change) -> Bench:

@@ -83,7 +83,7 @@ def build(builds: Builds, sources: Sequence[str], parameters: Parameters) -> Coc
         driver = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
         flags = [*bench.include_flags(), f"-I{folder / 'made'}"]
         objects = bench.compile_side_by_side(folder, flags, {"whole": (files, "-O0"), "driver": ([driver], "-O0")})
-        runtime = builds.runtime("verilated", "verilated_threads") + builds.runtime("verilated_vpi")
+        runtime = builds.runtime("verilated", "verilated_threads") + builds.runtime("verilated_vpi", level="-O0")
         libraries = str(cocotb_tools.config.libs_dir)
         linked = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator", "-pthread"]
         subprocess.run(["g++", *objects, *runtime, "-o", "bench", *linked], cwd=folder, check=True)
