@@ -56,7 +56,9 @@ needs_verilator = pytest.mark.skipif(missing() is not None, reason=missing() or 
 class Playable(Protocol):
     """A built bench; ``play`` may be called any number of times."""
 
-    in_words: int
+    @property
+    def in_words(self) -> int:
+        """32-bit words of a stimulus."""
 
     def play(self, stimulus: Words, limit: int) -> Words:
         """Play stimulus rows (N, in_words); returns the response of each cycle (cycles, out_words).
@@ -113,7 +115,7 @@ def include_folder() -> Path:
     verilator, environment = found
     if environment:
         return Path(dict(environment)["VERILATOR_ROOT"]) / "include"
-    asked = [verilator, "--getenv", "VERILATOR_ROOT"]
+    asked = [str(verilator), "--getenv", "VERILATOR_ROOT"]
     return Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()) / "include"
 
 

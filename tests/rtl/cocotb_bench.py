@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.rtl import bench
-from tests.rtl.bench import Builds, Parameters, Words
+from tests.rtl.bench import Builds, Change, Parameters, Words
 
 PORTS = '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n'
 """What cocotb has to see of a design."""
@@ -71,11 +71,11 @@ def words(header: str, port: str) -> int:
     return int(found[1])
 
 
-def build(builds: Builds, sources: Sequence[str], parameters: Parameters) -> CocotbBench:
+def build(builds: Builds, sources: Sequence[str], parameters: Parameters, *changes: Change) -> CocotbBench:
     """Build a bench of ``sources``, the last of which holds it, for cocotb."""
     import cocotb_tools.config
 
-    texts = bench.changed(sources, ())
+    texts = bench.changed(sources, changes)
 
     def make(folder: Path) -> None:
         (folder / "ports.vlt").write_text(PORTS)

@@ -227,7 +227,7 @@ def differences(made: Sequence[dict[str, str]], shipped: Sequence[dict[str, str]
     """Rows of ``made`` that the shipped table lacks or has otherwise.
 
     With the version of Yosys that made the table every count must be the same; with another the flip-flops, and within
-    2 % the gate equivalents.
+    5 % the gate equivalents.
     """
     key = ("part", "size", "width", "stages", "parameters")
     known = {tuple(row[name] for name in key): row for row in shipped}
@@ -236,7 +236,7 @@ def differences(made: Sequence[dict[str, str]], shipped: Sequence[dict[str, str]
         if row["source"] == expected["source"]:
             return row == expected
         ratio = int(row["gate_equivalents"]) / int(expected["gate_equivalents"])
-        return row["flip_flop"] == expected["flip_flop"] and abs(ratio - 1) <= 0.02
+        return row["flip_flop"] == expected["flip_flop"] and abs(ratio - 1) <= 0.05
 
     wrong = []
     for row in made:

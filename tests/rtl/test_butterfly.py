@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from simulator.hardware.butterfly import ButterflyNetwork, concentrate, dilute
+from simulator.trace import Conv2d, ValueTensor, load_trace
 from tests.reference import butterfly as twin
 from tests.rtl.bench import Bench, Builds, Change, Numbers, Playable, Response, join, needs_verilator
 
@@ -89,6 +92,17 @@ def test_words_with_gaps_between_them(bench_64: Bench) -> None:
     rng = np.random.default_rng(3)
     masks = random_masks(rng, 1000, 64)
     assert mismatches(bench_64, masks, payload_of(rng, masks), rng.random(1000) < 0.5) == []
+
+
+def test_words_of_the_shipped_network(bench_16: Bench) -> None:
+    """Activations of neighbouring channels, 16 of a pixel a word."""
+    trace = load_trace(Path(__file__).parents[2] / "traces" / "digits_cnn.safetensors")
+    layers = [layer for layer in trace.operators if isinstance(layer, Conv2d)]
+    inputs = [layer.input.values() for layer in layers if isinstance(layer.input, ValueTensor)]
+    pixels = [values.swapaxes(0, 1).reshape(values.shape[1], -1).T for values in inputs if values.shape[1] % 16 == 0]
+    words = np.concatenate([values.reshape(-1, 16) for values in pixels]).astype(np.int64)[:20_000]
+    assert 0.1 < (words != 0).mean() < 0.9
+    assert mismatches(bench_16, words != 0, words & 255) == []
 
 
 @pytest.mark.parametrize("lanes", [16, 64])

@@ -12,17 +12,27 @@ from tests.rtl import (
     test_mac_row,
     test_token_scheduler,
 )
-from tests.rtl.bench import Builds
+from tests.rtl.bench import Builds, Playable
 
 pytestmark = cocotb_bench.needs_cocotb
 
 
-def test_words_through_the_butterflies(builds: Builds) -> None:
+def mismatching_networks(bench: Playable) -> list[tuple[str, str]]:
     rng = np.random.default_rng(21)
     masks = test_butterfly.random_masks(rng, 300, 16)
-    bench = cocotb_bench.build(builds, test_butterfly.SOURCES, {"LANES": 16})
     payload, valid = test_butterfly.payload_of(rng, masks), rng.random(300) < 0.7
-    assert test_butterfly.mismatches(bench, masks, payload, valid) == []
+    return test_butterfly.mismatches(bench, masks, payload, valid)
+
+
+def test_words_through_the_butterflies(builds: Builds) -> None:
+    bench = cocotb_bench.build(builds, test_butterfly.SOURCES, {"LANES": 16})
+    assert mismatching_networks(bench) == []
+
+
+def test_a_broken_design_is_caught(builds: Builds) -> None:
+    change = test_butterfly.BROKEN["a cycle too early"]
+    bench = cocotb_bench.build(builds, test_butterfly.SOURCES, {"LANES": 16}, change)
+    assert mismatching_networks(bench) == [("pipelined", "gather"), ("pipelined", "scatter")]
 
 
 def test_loads_of_the_token_scheduler(builds: Builds) -> None:

@@ -13,7 +13,7 @@ from simulator.hardware.mac_row import multiply_accumulate
 from simulator.hardware.pe_array import RECORD, PEArray
 from tests.rtl.accumulation_settings import SETTINGS, Setting
 from tests.rtl.bench import Builds, Change, Numbers, Playable, Response, Words, join, needs_verilator
-from tests.rtl.test_channel_accumulation import Row, accumulated_prefixes, fields, random_rows
+from tests.rtl.test_channel_accumulation import Row, accumulated_prefixes, fields, random_rows, shipped_rows
 
 pytestmark = needs_verilator
 
@@ -114,9 +114,9 @@ def random_bases(seed: int, rows: list[Row]) -> Numbers:
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_random_rows(name: str, builds: Builds) -> None:
+def test_random_rows_and_rows_of_the_shipped_network(name: str, builds: Builds) -> None:
     built = SLICES[name]
-    rows = random_rows(31, 300, built.unit)
+    rows = random_rows(31, 300, built.unit) + shipped_rows(35, 100)
     bases = random_bases(32, rows)
     expected = by_kernels(built, rows, bases)
     assert played(builds.bench(SOURCES, built.parameters()), built, rows, bases) == expected
