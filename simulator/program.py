@@ -96,10 +96,15 @@ class Instances:
     """Whether it is what another part is, too (what works is what leaks): that one gives the area of both."""
 
 
-def logic(component: str, kind: str, count: int, active: int | None = None) -> Iterator[Instances]:
-    """Yield ``count`` instances of a kind of logic: what leaks, and the ``active`` actions per cycle (all of them)."""
-    yield Instances(component, f"{kind}_leakage", count, static=True)
-    yield Instances(component, kind, count if active is None else active, overlaps=True)
+def logic(
+    component: str, kind: str, count: int, active: int | None = None, size: int = 0, width: int = 0
+) -> Iterator[Instances]:
+    """Yield ``count`` instances of a kind of logic: what leaks, and the ``active`` actions per cycle (all of them).
+
+    Networks have a ``size``, their lanes, and a ``width``, the bits of each.
+    """
+    yield Instances(component, f"{kind}_leakage", count, size, width, static=True)
+    yield Instances(component, kind, count if active is None else active, size, width, overlaps=True)
 
 
 def memory(component: str, banks: int, size: int, width: int, reads: int = 1, ports: str = "") -> Iterator[Instances]:

@@ -417,6 +417,23 @@ for row, *words in (
     case(f"technology: {row!r}", "mine.csv", *words)(
         lambda desk, row=row: desk.technology(f"{HEAD.replace('source', 'area_mm2,source')}{row}\n")
     )
+case("technology: two rows of one size and width", "mine.csv", "line 3", "different size_bytes or width_bits")(
+    lambda desk: desk.technology(f"{HEAD}sram_read,64,8,1,paper,\nsram_read,64,8,2,paper,\n")
+)
+case("show --area: misspelt technology", "45mn", "did you mean '45nm'?")(
+    lambda desk: ("show", "escalate", "--area", "--technology", "45mn")
+)
+case("show --area: a table without the parts", "mine.csv", "no energy for")(
+    lambda desk: (
+        (desk.technology(f"{HEAD}sram,64,8,1,paper,\n") and None)
+        or ("show", "escalate", "--area", "--technology", "mine.csv")
+    )
+)
+case("show --area: a chip that has no parameters", "scnn", "known from publications only")(
+    lambda desk: ("show", "scnn", "--area", "--set", "array.blocks=16")
+)
+case("show: no chip of that name", "scn", "is no architecture")(lambda desk: ("show", "scn", "--area"))
+case("show: a technology without the area", "--area")(lambda desk: ("show", "escalate", "--technology", "45nm"))
 case("price: no run", "absent", "expected the folder of a finished run")(
     lambda desk: ("price", "absent", "--technology", "45nm")
 )

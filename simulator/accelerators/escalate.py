@@ -22,6 +22,7 @@ from simulator.dataflow.tiles import ORDERS, Order, Span, Tiles, enumerate_tiles
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
+from simulator.hardware.butterfly import ButterflyNetwork
 from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.hardware.mac_row import MacRow
@@ -98,13 +99,18 @@ def _array_parts(chip: Chip) -> Iterator[Instances]:
     for name, network in networks.items():
         # All CAs of a stream share the controls of a word.
         for kind, count in network.actions(units, chip.array.streams).items():
-            yield from logic(name, kind, count)
+            yield from logic(name, kind, count, size=network.lanes, width=_bits(network, kind))
     yield from logic("channel_accumulation", "register_8b", units * -(-2 * unit.network_lanes // 8))
     yield from logic("channel_accumulation", "add_16b", units * unit.adders)
     yield from logic("result_queue", "register_8b", units * chip.array.result_queue * result, units * 2 * result)
     yield from logic("mac_row", "multiply_8b", units * row.multipliers * result)
     yield from logic("mac_row", "add_32b", units * row.multipliers)
     yield from memory("line_buffer", units, row.line_buffer, row.partial_sum_bits, ports="_1r1w")
+
+
+def _bits(network: ButterflyNetwork, kind: str) -> int:
+    """Return the width by which a technology table knows a part of a network."""
+    return 1 if kind == "butterfly_controls" else network.payload_bits
 
 
 def _buffer_parts(chip: Chip) -> Iterator[Instances]:
@@ -410,7 +416,7 @@ def _array_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts) -> It
             networks["dilution"] = unit.diluter
         for name, network in networks.items():
             for kind, count in network.actions(passed, words).items():  # all CAs share the controls of a word
-                yield Action(name, kind.removesuffix("_1b"), kind, count)
+                yield Action(name, kind.removeprefix("butterfly_"), kind, count, network.lanes, _bits(network, kind))
         yield Action("channel_accumulation", "read codes", "register_8b", -(-passed * 2 * unit.network_lanes // 8))
         yield Action("channel_accumulation", "add", "add_16b", record[:, RECORD.index("pairs")])
     if work.mapping == "decomposed":

@@ -228,7 +228,7 @@ def main(cacti: Path | None, hwcomponents: bool, write: bool, nodes: tuple[int, 
         points = [point for point in grid() if not nodes or point.node in nodes]
         found = [(point, sram) for point in points if (sram := estimate(point)) is not None]
     except InputError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.UsageError(str(error)) from None
     if write:
         points_file().write_text(write_points(found), "utf-8")
         click.echo(f"{len(found)} of {len(points)} points written")

@@ -48,10 +48,18 @@ class Made:
     leaks: tuple[tuple[str, float], ...]
     """Leakage; no row of it where empty."""
     note: str
+    area: tuple[tuple[str, float], ...] = ()
+    """Area, where it has another source."""
 
 
 def _same(kind: str, name: str, factor: float, note: str) -> Made:
     return Made(kind, ((name, factor),), ((name, factor),), note)
+
+
+def _gates(kind: str, gates: int, equivalents: float, note: str) -> Made:
+    """Return a kind of so many two-input gates at work, and so many gate equivalents of area."""
+    work = (("aladdin_bitwise_32b", gates / 32),)
+    return Made(kind, work, work, f"{note}; {equivalents:.3g} gate equivalents of area", (("nand2", equivalents),))
 
 
 ADDER, MULTIPLIER = "aladdin_adder_32b", "aladdin_multiplier_32b"
@@ -77,8 +85,8 @@ LOGIC = (
     ),
     _same("register_1b", "aladdin_register_1b", 1, "one access of a flip-flop"),
     _same("register_8b", "aladdin_register_1b", 8, "one access of an 8-bit register"),
-    _same("gate_2", "aladdin_bitwise_32b", 1 / 32, "a gate with two inputs"),
-    _same("multiplexer_1b", "aladdin_bitwise_32b", 3 / 32, "a 2:1 multiplexer of one bit, three gates"),
+    _gates("gate_2", 1, 4 / 3, "an AND or OR gate with two inputs"),
+    _gates("multiplexer_1b", 3, 7 / 3, "a 2:1 multiplexer of one bit, three gates"),
     _same("full_adder_1b", ADDER, 1 / 32, "a full adder"),
     _same("comparator_32b", "aladdin_comparator_32b", 1, "a comparison of 32 bits"),
     _same("shifter_32b", "aladdin_shifter_32b", 1, "a shift of 32 bits"),
@@ -111,6 +119,8 @@ def rows(node: int) -> Iterator[Row]:
         yield _as_it_is(name, sources[name], node)
     for made in LOGIC:
         yield from _made(made, sources, node)
+    yield from _networks(sources, node)
+    yield from _schedulers(sources, node)
     yield from _sram(node)
 
 
@@ -131,11 +141,13 @@ def _as_it_is(name: str, source: Source, node: int) -> Row:
 def _made(made: Made, sources: dict[str, Source], node: int) -> Iterator[Row]:
     of = [(sources[name], factor) for name, factor in made.of]
     energy = sum(float(s.energy_pj) * factor * energy_factor(s.node, node) for s, factor in of)
-    area = _number(sum(float(s.area_mm2) * factor * area_factor(s.node, node) for s, factor in of))
-    yield (made.kind, 0, 0, _number(energy), area, _origin(made.of, sources, node), made.note)
+    space = [(sources[name], factor) for name, factor in made.area or made.of]
+    area = _number(sum(float(s.area_mm2) * factor * area_factor(s.node, node) for s, factor in space))
+    where = f"; area: {_origin(made.area, sources, node)}" if made.area else ""
+    yield (made.kind, 0, 0, _number(energy), area, _origin(made.of, sources, node) + where, made.note)
     leaks = [(sources[name], factor) for name, factor in made.leaks]
     leakage = sum(float(s.leakage_mw) * factor * energy_factor(s.node, node) for s, factor in leaks)
-    origin = _origin(made.leaks, sources, node)
+    origin = _origin(made.leaks, sources, node) + where
     note = f"one nanosecond of it (pJ per ns = mW); the area is that of {made.kind}"
     yield (f"{made.kind}_leakage", 0, 0, _number(leakage), area, origin, note)
 
@@ -148,6 +160,72 @@ def _origin(of: tuple[tuple[str, float], ...], sources: dict[str, Source], node:
     terms = " + ".join(f"{name} × {factor:.5g}" if factor != 1 else name for name, factor in of)
     scaled = f", {source.node} nm × {RULE}" if source.node != node else ""
     return f"derived: {terms}{scaled} (sources/logic.csv)"
+
+
+def gate_equivalents() -> dict[tuple[str, int, int], int]:
+    """Return NAND2 equivalents of combinational circuits by (kind, size, width): lanes and bits of a network.
+
+    A butterfly and an inverse butterfly have the same gates, so one kind stands for both; its controls are what the
+    switches leave of the whole.
+    """
+    counted = {
+        (row["part"], int(row["size"]), int(row["width"])): int(row["gate_equivalents"])
+        for row in _gate_counts()
+        if row["stages"] == "0" and "butterfly" in row["part"]
+    }  # without flip-flops: what is clocked beside a network is counted with its unit
+    found: dict[tuple[str, int, int], int] = {}
+    for kind in ("butterfly", "butterfly_switches"):
+        found |= {key: gates for key, gates in counted.items() if key[0] == kind}
+    for (kind, lanes, width), gates in counted.items():
+        if kind == "butterfly_switches" and width == 1:
+            found["butterfly_controls", lanes, 1] = counted["butterfly", lanes, 1] - gates
+    return found
+
+
+def _gate_counts() -> Iterator[dict[str, str]]:
+    text = files("simulator.arch_configs").joinpath("gate_counts.csv").read_text("utf-8")
+    yield from csv.DictReader(io.StringIO(text))
+
+
+def _schedulers(sources: dict[str, Source], node: int) -> Iterator[Row]:
+    """Yield token schedulers by keys and tokens: gates, and flip-flops that are clocked in every cycle."""
+    gate, nand2, flip_flop = (sources[name] for name in ("aladdin_bitwise_32b", "nand2", "aladdin_register_1b"))
+    for row in _gate_counts():
+        if row["part"] != "token_scheduler":
+            continue
+        gates, bits = int(row["gate_equivalents"]), int(row["flip_flop"])
+        energy = gates * float(gate.energy_pj) / 32 + bits * float(flip_flop.energy_pj)
+        area = gates * float(nand2.area_mm2) * area_factor(nand2.node, node)
+        area += bits * float(flip_flop.area_mm2) * area_factor(flip_flop.node, node)
+        origin = (
+            f"derived: {gates} gate equivalents and {bits} flip-flops (gate_counts.csv) × aladdin_bitwise_32b ÷ 32 "
+            f"(area × nand2) and aladdin_register_1b; {RULE} (sources/logic.csv)"
+        )
+        pj, mm2 = _number(energy * energy_factor(gate.node, node)), _number(area)
+        note = "a cycle of all of it, each gate as active as Aladdin's (assumed); size_bytes is keys, width_bits tokens"
+        yield ("token_scheduler", int(row["size"]), int(row["width"]), pj, mm2, origin, note)
+        leak = gates * float(gate.leakage_mw) / 32 + bits * float(flip_flop.leakage_mw)
+        mw = _number(leak * energy_factor(gate.node, node))
+        yield ("token_scheduler_leakage", int(row["size"]), int(row["width"]), mw, mm2, origin, "one nanosecond of it")
+
+
+def _networks(sources: dict[str, Source], node: int) -> Iterator[Row]:
+    gate, nand2 = sources["aladdin_bitwise_32b"], sources["nand2"]
+    for (kind, lanes, width), gates in gate_equivalents().items():
+        area = _number(gates * float(nand2.area_mm2) * area_factor(nand2.node, node))
+        for suffix, value, note in (
+            ("", gate.energy_pj, f"a word through all of it, each gate as active as Aladdin's (assumed); {LANES}"),
+            ("_leakage", gate.leakage_mw, f"one nanosecond of it; {LANES}"),
+        ):
+            number = _number(gates * float(value) / 32 * energy_factor(gate.node, node))
+            origin = (
+                f"derived: {gates} gate equivalents (gate_counts.csv) × aladdin_bitwise_32b ÷ 32; area × nand2; "
+                f"{RULE} (sources/logic.csv)"
+            )
+            yield (f"{kind}{suffix}", lanes, width, number, area, origin, note)
+
+
+LANES = "size_bytes is lanes, width_bits the bits of each"
 
 
 def _sram(node: int) -> Iterator[Row]:

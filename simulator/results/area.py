@@ -138,7 +138,7 @@ def inventory(entries: Iterable[Inventory]) -> Iterator[Instances]:
             suffix = "" if entry.ports == "1rw" else f"_{entry.ports}"
             yield from memory(entry.component, entry.count, entry.size, entry.width, ports=suffix)
         else:
-            yield from logic(entry.component, entry.kind, entry.count, entry.active)
+            yield from logic(entry.component, entry.kind, entry.count, entry.active, entry.size, entry.width)
 
 
 def part_lines(parts: Iterable[Instances], technology: Technology, clock: int) -> Iterator[Line]:

@@ -124,11 +124,17 @@ def _cells(report: AreaReport, letters: dict[Reference, str]) -> Iterator[tuple[
 
 
 def _kind(line: Line) -> str:
-    return f"{line.kind} {line.size} B × {line.width} bit" if line.size else line.kind
+    return line.kind + _extent(line)
+
+
+def _extent(row: Line | Reference) -> str:
+    """Return size and width: bytes and bits of a memory; of a network, its lanes and the bits of each."""
+    unit = "B" if row.kind.startswith("sram") else "lanes"
+    return f" {row.size} {unit} × {row.width} bit" if row.size else ""
 
 
 def _row(reference: Reference) -> str:
-    where = f" {reference.size} B × {reference.width} bit" if reference.size else ""
+    where = _extent(reference)
     near = "" if reference.exact else " (nearest)"
     return f"{reference.kind}{where}{near}: {reference.source}"
 
