@@ -116,7 +116,7 @@ def _bits(network: ButterflyNetwork, kind: str) -> int:
 def _buffer_parts(chip: Chip) -> Iterator[Instances]:
     for name in ("activation_buffer", "coefficient_buffer", "output_buffer"):
         buffer: Buffer = getattr(chip, name)
-        size = buffer.size // buffer.banks
+        size = -(-buffer.size // buffer.banks)
         yield from memory(name, buffer.banks, size, buffer.width_bits, buffer.ports, buffer.suffix)
 
 

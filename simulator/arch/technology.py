@@ -16,6 +16,8 @@ from simulator.errors import InputError, nearest
 COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "area_mm2", "source", "note")
 WITHOUT_AREA = tuple(column for column in COLUMNS if column != "area_mm2")
 """The columns of a table of energies alone, which is read with every area unknown."""
+MOST_TO_LIST = 20
+"""Kinds that a message lists; more would fill the screen."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Technology:
 
     def _rows(self, kind: str, size: int) -> tuple[Entry, ...]:
         if kind not in self.entries:
-            raise InputError(f"{self.origin}: no energy for '{kind}'{nearest(kind, self.entries)}")
+            hint = nearest(kind, self.entries)
+            hint = hint if len(self.entries) <= MOST_TO_LIST else hint.partition("; known")[0]
+            raise InputError(f"{self.origin}: no energy for '{kind}'{hint}")
         rows = self.entries[kind]
         if (size == 0) != (rows[0].size == 0):
             has, asked = ("memory", "logic, size_bytes 0") if size == 0 else ("logic", "memory, size_bytes above 0")
