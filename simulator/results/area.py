@@ -54,6 +54,10 @@ class Compared:
     source: str
     sure: str
     why: str
+    rows: tuple[Reference, ...]
+    """What ours comes from."""
+    counts: tuple[str, ...] = ()
+    """Where the counts of parts come from that ours is estimated from on its own."""
 
     @property
     def difference(self) -> float | None:
@@ -72,6 +76,14 @@ class AreaReport:
     clock: int
     lines: tuple[Line, ...]
     compared: tuple[Compared, ...]
+    counts: tuple[str, ...] = ()
+    """Where the counts of the parts come from, where that is not the configuration."""
+
+    @property
+    def rows(self) -> tuple[Reference, ...]:
+        """Return all rows that the report rests on, in order."""
+        rows = [row for line in self.lines for row in line.rows] + [row for c in self.compared for row in c.rows]
+        return tuple(dict.fromkeys(rows))
 
     @property
     def totals(self) -> dict[str, float | None]:
@@ -90,6 +102,7 @@ class AreaReport:
             "technology": self.technology,
             "clock_hz": self.clock,
             "totals": self.totals,
+            "counts": list(self.counts),
             "lines": [asdict(line) for line in self.lines],
             "published": [{**asdict(c), "difference": c.difference} for c in self.compared],
         }
@@ -125,10 +138,16 @@ def area_report(
         InputError: the technology table lacks a kind of part.
 
     """
-    own = tuple(parts) or tuple(inventory(published.parts if published else ()))
-    lines = tuple(part_lines(own, technology, clock))
+    listed = published.parts if published else ()
+    own = tuple(parts)
+    lines = tuple(part_lines(own or inventory(listed), technology, clock))
     compared = tuple(compare(published, lines, technology, clock)) if published else ()
-    return AreaReport(chip, published.title if published else "", technology.name, clock, lines, compared)
+    title = published.title if published else ""
+    return AreaReport(chip, title, technology.name, clock, lines, compared, () if own else _counts(listed))
+
+
+def _counts(entries: Iterable[Inventory]) -> tuple[str, ...]:
+    return tuple(f"{entry.component}, {entry.count:,} × {entry.kind}: {entry.why}" for entry in entries)
 
 
 def inventory(entries: Iterable[Inventory]) -> Iterator[Instances]:
@@ -164,7 +183,7 @@ def part_lines(parts: Iterable[Instances], technology: Technology, clock: int) -
         )
 
 
-def _reference(part: Instances, technology: Technology) -> Reference:
+def _reference(part: Instances | Access, technology: Technology) -> Reference:
     row = technology.row(part.kind, part.size, part.width)
     exact = (row.size, row.width) == (part.size, part.width)
     return Reference(part.kind, row.size, row.width, row.source, exact)
@@ -176,10 +195,11 @@ def compare(published: Published, lines: tuple[Line, ...], technology: Technolog
         estimated = tuple(part_lines(inventory(figure.parts), technology, clock))
         yield _compared(figure, estimated or tuple(line for line in lines if line.component in figure.of))
     if published.ratios:
-        base = _energy(published.ratios.base, technology)
+        base = published.ratios.base
         for ratio in published.ratios.to:
-            ours = _energy(ratio, technology) / base
-            yield Compared(f"{ratio.name} : MAC", "", ratio.value, ours, ratio.source, ratio.sure, ratio.why)
+            ours = _energy(ratio, technology) / _energy(base, technology)
+            rows = tuple(_reference(access, technology) for access in (ratio, base))
+            yield Compared(f"{ratio.name} : MAC", "", ratio.value, ours, ratio.source, ratio.sure, ratio.why, rows)
 
 
 def _compared(figure: Figure, lines: tuple[Line, ...]) -> Compared:
@@ -190,7 +210,9 @@ def _compared(figure: Figure, lines: tuple[Line, ...]) -> Compared:
         "leakage": leakage,
     }[figure.quantity]
     unit = "mm²" if figure.quantity == "area" else "mW"
-    return Compared(figure.name, unit, figure.value, ours, figure.source, figure.sure, figure.why)
+    rows = tuple(dict.fromkeys(row for line in lines for row in line.rows))
+    counts = _counts(figure.parts)
+    return Compared(figure.name, unit, figure.value, ours, figure.source, figure.sure, figure.why, rows, counts)
 
 
 def _energy(access: Access, technology: Technology) -> float:

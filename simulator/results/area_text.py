@@ -45,24 +45,24 @@ def print_report(report: AreaReport, console: Console) -> None:
             made.add_column(title, justify="left" if i < left or title == "rows" else "right")
         return made
 
+    letters = _letters(report)
     if report.lines:
-        letters = _letters(report)
         parts = table(*TITLES, left=2)
         for cells in _cells(report, letters):
             parts.add_row(*cells)
         console.print(parts)
-        for reference, letter in letters.items():
-            console.print(f"{letter}: {_row(reference)}", soft_wrap=True, markup=False, highlight=False)
+    for text in (*report.counts, *(f"{letter}: {_row(reference)}" for reference, letter in letters.items())):
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
     console.print(_total(report), soft_wrap=True, highlight=False)
     if not report.compared:
         console.print(_nothing(report), soft_wrap=True, highlight=False)
         return
-    beside = table("published", "figure", "ours", "difference", left=1)
+    beside = table("published", "figure", "ours", "difference", "rows", left=1)
     for compared in report.compared:
-        beside.add_row(*_beside(compared))
+        beside.add_row(*_beside(compared, letters))
     console.print(beside)
     for compared in report.compared:
-        text = f"{compared.name}: {compared.source} ({compared.sure}). {compared.why}"
+        text = f"{compared.name}: {compared.source} ({compared.sure}). {_why(compared)}"
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -74,23 +74,21 @@ def page() -> str:
 
 def _section(report: AreaReport) -> Iterator[str]:
     yield from (f"## {report.chip}", "", f"{report.title}.", "")
-    if report.lines:
-        letters = _letters(report)
-        yield _markdown(*TITLES)
-        yield "|---|---|---:|---:|---:|---:|---:|---|"
-        yield from (_markdown(*cells) for cells in _cells(report, letters))
-        yield ""
-        yield from (f"- {letter}: {_row(reference)}" for reference, letter in letters.items())
-        yield ""
-    yield from (_total(report), "")
-    if not report.compared:
-        yield from (_nothing(report), "")
-        return
-    yield _markdown("published", "figure", "ours", "difference", "source", "what may cause the difference")
-    yield "|---|---:|---:|---:|---|---|"
-    for c in report.compared:
-        yield _markdown(*_beside(c), f"{c.source} ({c.sure})", c.why)
-    yield ""
+    letters = _letters(report)
+    yield _markdown(*TITLES)
+    yield "|---|---|---:|---:|---:|---:|---:|---|"
+    yield from (_markdown(*cells) for cells in _cells(report, letters))
+    yield from ("", _total(report), "")
+    if report.counts:
+        yield from ("Counts:", "", *(f"- {text}" for text in report.counts), "")
+    if report.compared:
+        yield _markdown("published", "figure", "ours", "difference", "rows", "source", "what may cause the difference")
+        yield "|---|---:|---:|---:|---|---|---|"
+        for c in report.compared:
+            yield _markdown(*_beside(c, letters), f"{c.source} ({c.sure})", _why(c))
+    else:
+        yield _nothing(report)
+    yield from ("", "Rows:", "", *(f"- {letter}: {_row(reference)}" for reference, letter in letters.items()), "")
 
 
 def _markdown(*cells: str) -> str:
@@ -99,12 +97,14 @@ def _markdown(*cells: str) -> str:
 
 def _letters(report: AreaReport) -> dict[Reference, str]:
     """Return a short name for every row that the report rests on: a, b, … z, aa, …"""
-    letters: dict[Reference, str] = {}
-    for line in report.lines:
-        for reference in line.rows:
-            n = len(letters)
-            letters.setdefault(reference, ("" if n < 26 else chr(96 + n // 26)) + chr(97 + n % 26))
-    return letters
+    return {
+        row: ("" if n < 26 else chr(96 + n // 26)) + chr(97 + n % 26)  # more than 26² rows no report has
+        for n, row in enumerate(report.rows)
+    }
+
+
+def _why(c: Compared) -> str:
+    return " ".join((c.why, *(f"Ours is of {count}." for count in c.counts)))
 
 
 def _cells(report: AreaReport, letters: dict[Reference, str]) -> Iterator[tuple[str, ...]]:
@@ -153,9 +153,10 @@ def _nothing(report: AreaReport) -> str:
     )
 
 
-def _beside(c: Compared) -> tuple[str, str, str, str]:
+def _beside(c: Compared, letters: dict[Reference, str]) -> tuple[str, str, str, str, str]:
     difference = "–" if c.difference is None else f"{c.difference:+.1%}".replace("-0.0%", "+0.0%")
-    return c.name, f"{c.published:,.6g} {c.unit}".rstrip(), f"{_number(c.ours)} {c.unit}".rstrip(), difference
+    rows = " ".join(letters[row] for row in c.rows)
+    return c.name, f"{c.published:,.6g} {c.unit}".rstrip(), f"{_number(c.ours)} {c.unit}".rstrip(), difference, rows
 
 
 def _number(value: float | None) -> str:

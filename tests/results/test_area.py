@@ -32,11 +32,18 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_number_has_its_rows(report: AreaReport) -> None:
     technology = load_technology(report.technology)
     assert report.lines
-    for line in report.lines:
-        assert line.rows
-        for reference in line.rows:
+    for part in (*report.lines, *report.compared):
+        assert part.rows
+        for reference in part.rows:
             rows = technology.entries[reference.kind]
             assert (reference.size, reference.width, reference.source) in {(r.size, r.width, r.source) for r in rows}
+
+
+def test_every_count_of_a_chip_without_a_module_says_where_it_comes_from() -> None:
+    for name in set(list_published()) - set(list_configs()):
+        report = chip_report(name)
+        assert len(report.counts) == len(load_published(name).parts)
+        assert all(text in page() for text in report.counts)
 
 
 def test_totals_are_sums(report: AreaReport) -> None:
