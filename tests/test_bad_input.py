@@ -433,6 +433,9 @@ case("show --area: a chip that has no parameters", "scnn", "known from publicati
     lambda desk: ("show", "scnn", "--area", "--set", "array.blocks=16")
 )
 case("show: no chip of that name", "scn", "is no architecture")(lambda desk: ("show", "scn", "--area"))
+case("show: area and memory at once", "--area and --memory")(
+    lambda desk: ("show", "escalate", "--area", "--memory", "detailed")
+)
 case("show: a technology without the area", "--area")(lambda desk: ("show", "escalate", "--technology", "45nm"))
 case("price: no run", "absent", "expected the folder of a finished run")(
     lambda desk: ("price", "absent", "--technology", "45nm")
