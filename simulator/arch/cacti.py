@@ -3,7 +3,7 @@
 The shipped points (``arch_configs/sources/sram.csv``) come from here::
 
     python -m simulator.arch.cacti --cacti PATH/TO/cacti             # compare the shipped points with a CACTI
-    python -m simulator.arch.cacti --cacti PATH/TO/cacti --write     # make them again
+    python -m simulator.arch.cacti --cacti PATH/TO/cacti --write     # and keep what it says
     python -m simulator.arch.cacti --hwcomponents                    # compare with hwcomponents-cacti (Python 3.12)
 
 Settings: one bank, 300 K, ITRS-LSTP cells and periphery, least leakage first, as hwcomponents-cacti sets them.
@@ -214,30 +214,29 @@ def difference(point: Point, ours: Sram | None, theirs: Sram) -> str | None:
     )
 
 
-@click.command(help="Compare the shipped SRAM points with CACTI, or make them anew.")
+@click.command(help="Compare the shipped SRAM points with CACTI's, and with --write keep those.")
 @click.option("--cacti", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The program.")
 @click.option("--hwcomponents", is_flag=True, help="Ask hwcomponents-cacti instead.")
-@click.option("--write", is_flag=True, help="Make the shipped points anew (with --cacti).")
+@click.option("--write", is_flag=True, help="Keep what is found; points that are not known there stay as they are.")
 @click.option("--node", "nodes", type=int, multiple=True, help="Only of this node (nm).")
 def main(cacti: Path | None, hwcomponents: bool, write: bool, nodes: tuple[int, ...]) -> None:
     """Compare or make the shipped points."""
-    if (cacti is None) != hwcomponents or (write and (cacti is None or nodes)):
-        raise click.UsageError("expected either --cacti PATH or --hwcomponents; --write needs --cacti and all nodes")
+    if (cacti is None) != hwcomponents:
+        raise click.UsageError("expected either --cacti PATH or --hwcomponents")
     try:
         estimate = by_hwcomponents() if cacti is None else by_cacti(cacti)
-        points = [point for point in grid() if not nodes or point.node in nodes]
-        found = [(point, sram) for point in points if (sram := estimate(point)) is not None]
+        asked = [point for point in grid() if not nodes or point.node in nodes]
+        found = {point: sram for point in asked if (sram := estimate(point)) is not None}
     except InputError as error:
         raise click.UsageError(str(error)) from None
-    if write:
-        points_file().write_text(write_points(found), "utf-8")
-        click.echo(f"{len(found)} of {len(points)} points written")
-        return
     shipped = read_points()
-    lines = [line for point, sram in found if (line := difference(point, shipped.get(point), sram))]
-    click.echo(
-        "\n".join([*lines, f"{len(found)} of {len(points)} points compared, {len(lines)} differ by more than 0.1 %"])
-    )
+    lines = [line for point, sram in found.items() if (line := difference(point, shipped.get(point), sram))]
+    lines.append(f"{len(found)} of {len(asked)} points compared, {len(lines)} differ by more than 0.1 %")
+    click.echo("\n".join(lines))
+    if write:
+        kept = shipped | found
+        points_file().write_text(write_points((point, kept[point]) for point in grid() if point in kept), "utf-8")
+        click.echo(f"written to {points_file()}; python -m simulator.arch.tables makes the tables of them")
 
 
 if __name__ == "__main__":

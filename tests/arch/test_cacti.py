@@ -72,7 +72,20 @@ def test_the_command_compares(fake: Path) -> None:
     assert f"{known} of {len(asked)} points compared, {known} differ" in done.output
 
 
-@pytest.mark.parametrize("arguments", [[], ["--write", "--hwcomponents"], ["--hwcomponents", "--cacti", __file__]])
+def test_what_is_found_is_kept_and_the_rest_stays(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, mine = read_points(), tmp_path / "sram.csv"
+    mine.write_text(points_file().read_text("utf-8"), "utf-8")
+    monkeypatch.setattr("simulator.arch.cacti.points_file", lambda: mine)
+    done = CliRunner().invoke(main, ["--cacti", str(fake), "--node", "45", "--write"])
+    assert done.exit_code == 0, done.output
+    after = read_points()
+    assert list(after) == list(before)
+    for point, sram in after.items():
+        found = point.node == 45 and point.size != 512
+        assert sram == (Sram(2.5, 1.5, 0.125, 0.5) if found else before[point])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--write"], ["--hwcomponents", "--cacti", __file__]])
 def test_the_command_wants_one_estimator(arguments: list[str]) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
