@@ -102,6 +102,8 @@ def _array_parts(chip: Chip) -> Iterator[Instances]:
             yield from logic(name, kind, count, size=network.lanes, width=_bits(network, kind))
     yield from logic("channel_accumulation", "register_8b", units * -(-2 * unit.network_lanes // 8))
     yield from logic("channel_accumulation", "add_16b", units * unit.adders)
+    if unit.choices:
+        yield from logic("channel_accumulation", "look_ahead_tap", units * unit.adders * unit.choices)
     yield from logic("result_queue", "register_8b", units * chip.array.result_queue * result, units * 2 * result)
     yield from logic("mac_row", "multiply_8b", units * row.multipliers * result)
     yield from logic("mac_row", "add_32b", units * row.multipliers)
@@ -419,6 +421,9 @@ def _array_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts) -> It
                 yield Action(name, kind.removeprefix("butterfly_"), kind, count, network.lanes, _bits(network, kind))
         yield Action("channel_accumulation", "read codes", "register_8b", -(-passed * 2 * unit.network_lanes // 8))
         yield Action("channel_accumulation", "add", "add_16b", record[:, RECORD.index("pairs")])
+        if unit.choices:
+            chosen = record[:, RECORD.index("ca_busy")] * (unit.adders * unit.choices)
+            yield Action("channel_accumulation", "choose", "look_ahead_tap", chosen)
     if work.mapping == "decomposed":
         size = _results(match, record, chip) * (unit.result_bits // 8)
         yield Action("result_queue", "write", "register_8b", size)

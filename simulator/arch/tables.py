@@ -120,7 +120,8 @@ def rows(node: int) -> Iterator[Row]:
     for made in LOGIC:
         yield from _made(made, sources, node)
     yield from _networks(sources, node)
-    yield from _schedulers(sources, node)
+    for counted in COUNTED:
+        yield from _counted(counted, sources, node)
     yield from _sram(node)
 
 
@@ -187,26 +188,68 @@ def _gate_counts() -> Iterator[dict[str, str]]:
     yield from csv.DictReader(io.StringIO(text))
 
 
-def _schedulers(sources: dict[str, Source], node: int) -> Iterator[Row]:
-    """Yield token schedulers by keys and tokens: gates, and flip-flops that are clocked in every cycle."""
+@dataclass(frozen=True)
+class Counted:
+    """A kind that is a part of Skipper's RTL as counted in gates, or a share of one."""
+
+    kind: str
+    part: str
+    size: str
+    """Which of the part's parameters a row's ``size_bytes`` is; empty: rows have no size."""
+    width: str
+    given: tuple[str, ...]
+    """Parameters of the designs that are taken."""
+    note: str
+    shares: int = 1
+    """Equal ones, of which the kind is one."""
+
+
+WINDOW = "ADDERS=16;LOOK_AHEAD=2;OFFSETS=7"
+COUNTED = (
+    Counted(
+        "token_scheduler", "token_scheduler", "KEYS", "TOKENS", (),
+        "a cycle of all of it; size_bytes is keys, width_bits tokens",
+    ),
+    Counted(
+        "channel_accumulation_unit", "channel_accumulation", "LANES", "ADDERS",
+        ("WORDS=2", "LOOK_AHEAD=2", "QUEUE=2", "DILUTE=1"),
+        "a cycle of all of it, its queue of 2 pixels of 2 words in flip-flops; size_bytes is lanes, width_bits adders",
+    ),
+    Counted(
+        "mac_row_unit", "mac_row", "MULTIPLIERS", "INPUT", ("HEIGHT=3", "WIDTH=3"),
+        "a cycle of all of it, its line of 8 columns in flip-flops; size_bytes is multipliers, width_bits their input",
+    ),
+    Counted(
+        "look_ahead_tap", "look_ahead_window", "", "", tuple(WINDOW.split(";")),
+        "one adder's choice of an 8-bit activation among one code more: a share of the window of 16 adders, 7 offsets",
+        shares=16 * 8,
+    ),
+)  # fmt: skip
+"""Energy and area rows that come from ``gate_counts.csv``, with the flip-flops clocked in every cycle."""
+
+
+def _counted(made: Counted, sources: dict[str, Source], node: int) -> Iterator[Row]:
     gate, nand2, flip_flop = (sources[name] for name in ("aladdin_bitwise_32b", "nand2", "aladdin_register_1b"))
     for row in _gate_counts():
-        if row["part"] != "token_scheduler":
+        parameters = row["parameters"].split(";")
+        if row["part"] != made.part or not set(made.given) <= set(parameters):
             continue
-        gates, bits = int(row["gate_equivalents"]), int(row["flip_flop"])
+        value = dict(parameter.split("=") for parameter in parameters)
+        size, width = (int(value[name]) if name else 0 for name in (made.size, made.width))
+        gates, bits = int(row["gate_equivalents"]) / made.shares, int(row["flip_flop"]) / made.shares
         energy = gates * float(gate.energy_pj) / 32 + bits * float(flip_flop.energy_pj)
         area = gates * float(nand2.area_mm2) * area_factor(nand2.node, node)
         area += bits * float(flip_flop.area_mm2) * area_factor(flip_flop.node, node)
+        clocked = f" and {bits:g} flip-flops" if bits else ""
         origin = (
-            f"derived: {gates} gate equivalents and {bits} flip-flops (gate_counts.csv) × aladdin_bitwise_32b ÷ 32 "
-            f"(area × nand2) and aladdin_register_1b; {RULE} (sources/logic.csv)"
+            f"derived: {gates:.5g} gate equivalents{clocked} (gate_counts.csv) × aladdin_bitwise_32b ÷ 32 "
+            f"(area × nand2){' and aladdin_register_1b' if bits else ''}; {RULE} (sources/logic.csv)"
         )
         pj, mm2 = _number(energy * energy_factor(gate.node, node)), _number(area)
-        note = "a cycle of all of it, each gate as active as Aladdin's (assumed); size_bytes is keys, width_bits tokens"
-        yield ("token_scheduler", int(row["size"]), int(row["width"]), pj, mm2, origin, note)
+        yield (made.kind, size, width, pj, mm2, origin, f"{made.note}; each gate as active as Aladdin's (assumed)")
         leak = gates * float(gate.leakage_mw) / 32 + bits * float(flip_flop.leakage_mw)
         mw = _number(leak * energy_factor(gate.node, node))
-        yield ("token_scheduler_leakage", int(row["size"]), int(row["width"]), mw, mm2, origin, "one nanosecond of it")
+        yield (f"{made.kind}_leakage", size, width, mw, mm2, origin, "one nanosecond of it")
 
 
 def _networks(sources: dict[str, Source], node: int) -> Iterator[Row]:

@@ -73,6 +73,11 @@ class ChannelAccumulation(Part):
         """Cycles from a broadcast word to its first sum: the networks, then the adders' result register."""
         return (self.diluter.latency if self.dilution == "run_time" else 0) + self.concentrator.latency + 1
 
+    @property
+    def choices(self) -> int:
+        """Codes among which each adder chooses: its own and one of each offset; 0 where there is no window."""
+        return 1 + len(self.offsets) if self.concentration == "window" and self.offsets else 0
+
     def window(self) -> Window:
         """Return the window in the form that the kernels take."""
         width = np.uint16 if self.adders <= 16 else np.uint32
