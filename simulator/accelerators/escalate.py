@@ -107,7 +107,7 @@ def _array_parts(chip: Chip) -> Iterator[Instances]:
     yield from logic("result_queue", "register_8b", units * chip.array.result_queue * result, units * 2 * result)
     yield from logic("mac_row", "multiply_8b", units * row.multipliers * result)
     yield from logic("mac_row", "add_32b", units * row.multipliers)
-    yield from memory("line_buffer", units, row.line_buffer, row.partial_sum_bits, ports="_1r1w")
+    yield from memory("line_buffer", units * row.line_banks, row.line_bank, row.partial_sum_bits, ports="_1r1w")
 
 
 def _bits(network: ButterflyNetwork, kind: str) -> int:
@@ -446,7 +446,7 @@ def _mac_row_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts, vec
     shares = min(work.bases, chip.array.slices) if chip.array.slices_own == "bases" else 1
     widths = np.array([len(segment.outputs) for _, segment in frame.planes])[tiles.plane]
     outputs = (tiles.last - tiles.first) * widths * np.array([len(p.outputs) for p in match.passes])[tiles.of_pass]
-    line = {"size": row.line_buffer, "width": row.partial_sum_bits}
+    line = {"size": row.line_bank, "width": row.partial_sum_bits}
     yield Action("mac_row", "multiply (8-bit parts)", "multiply_8b", products * bytes_of_operand)
     yield Action("mac_row", "add", "add_32b", products)
     yield Action("mac_row", "add up slices", "add_32b", outputs * (shares - 1))

@@ -56,10 +56,10 @@ def _same(kind: str, name: str, factor: float, note: str) -> Made:
     return Made(kind, ((name, factor),), ((name, factor),), note)
 
 
-def _gates(kind: str, gates: int, equivalents: float, note: str) -> Made:
-    """Return a kind of so many two-input gates at work, and so many gate equivalents of area."""
-    work = (("aladdin_bitwise_32b", gates / 32),)
-    return Made(kind, work, work, f"{note}; {equivalents:.3g} gate equivalents of area", (("nand2", equivalents),))
+def _gates(kind: str, equivalents: float, note: str) -> Made:
+    """Return a kind of so many gate equivalents."""
+    work = (("aladdin_bitwise_32b", equivalents / 32),)
+    return Made(kind, work, work, f"{note}; {equivalents:.3g} gate equivalents", (("nand2", equivalents),))
 
 
 ADDER, MULTIPLIER = "aladdin_adder_32b", "aladdin_multiplier_32b"
@@ -85,8 +85,8 @@ LOGIC = (
     ),
     _same("register_1b", "aladdin_register_1b", 1, "one access of a flip-flop"),
     _same("register_8b", "aladdin_register_1b", 8, "one access of an 8-bit register"),
-    _gates("gate_2", 1, 4 / 3, "an AND or OR gate with two inputs"),
-    _gates("multiplexer_1b", 3, 7 / 3, "a 2:1 multiplexer of one bit, three gates"),
+    _gates("gate_2", 4 / 3, "an AND or OR gate with two inputs"),
+    _gates("multiplexer_1b", 7 / 3, "a 2:1 multiplexer of one bit"),
     _same("full_adder_1b", ADDER, 1 / 32, "a full adder"),
     _same("comparator_32b", "aladdin_comparator_32b", 1, "a comparison of 32 bits"),
     _same("shifter_32b", "aladdin_shifter_32b", 1, "a shift of 32 bits"),

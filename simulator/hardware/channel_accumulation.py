@@ -65,8 +65,12 @@ class ChannelAccumulation(Part):
 
     @property
     def concentrator(self) -> ButterflyNetwork:
-        """The inverse butterfly that gathers codes (present, sign) under the activation's map."""
-        return ButterflyNetwork(lanes=self.network_lanes, payload_bits=2, run_time_mask=True)
+        """The inverse butterfly that gathers codes (present, sign) under the activation's map.
+
+        Without a window, codes that are packed densely are of no use unless the 8-bit activations move with them.
+        """
+        payload = 2 + (8 if self.concentration == "ideal" else 0)
+        return ButterflyNetwork(lanes=self.network_lanes, payload_bits=payload, run_time_mask=True)
 
     @property
     def latency(self) -> int:

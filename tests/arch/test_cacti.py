@@ -101,3 +101,18 @@ def test_without_hwcomponents_it_says_so() -> None:
         assert "hwcomponents-cacti is not installed; it needs Python >= 3.12" in done.output
     else:
         pytest.skip("it is installed")
+
+
+def test_where_more_costs_less() -> None:
+    """CACTI arranges subarrays anew for each point: of neighbours in size or width, few larger ones read for less."""
+    points = read_points()
+    pairs = []
+    for point, sram in points.items():
+        for field in ("size", "width"):
+            like = dataclasses.replace(point, **{field: 0})
+            alike = [p for p in points if dataclasses.replace(p, **{field: 0}) == like]
+            following = [p for p in alike if getattr(p, field) > getattr(point, field)]
+            if following:
+                pairs.append((sram, points[min(following, key=lambda p: getattr(p, field))]))
+    assert len(pairs) == 936
+    assert sum(b.read_pj < a.read_pj for a, b in pairs) == 26

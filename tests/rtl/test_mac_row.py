@@ -38,7 +38,7 @@ class Setting:
     @property
     def cycles(self) -> int:
         """Cycles that a T keeps the row busy."""
-        row = MacRow(multipliers=self.multipliers, line_buffer=4096, partial_sum_bits=32)
+        row = MacRow(multipliers=self.multipliers, line_buffer=4096, line_banks=4, partial_sum_bits=32)
         return row.cycles(self.kernel)
 
     def parameters(self) -> dict[str, int | str]:
