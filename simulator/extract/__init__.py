@@ -5,7 +5,7 @@ Needs PyTorch (the extra [torch]); `docs/extract.md` says what is captured, how 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def capture(
     model: Any,
     inputs: Any,
     *,
+    named: Mapping[str, Any] | None = None,
     name: str = "",
     bits: int = 8,
     percentile: float = 100.0,
@@ -42,6 +43,7 @@ def capture(
         model: an `nn.Module`, on any device.
         inputs: what it is called with: a tensor, a list or tuple of positional arguments, or a dictionary of named
             ones.
+        named: named arguments beside the positional ones.
         name: of the trace; empty: the class of the model.
         bits: of a value, 2 to 16.
         percentile: of the magnitudes of an activation, above 0 to 100: this one becomes the largest integer, what is
@@ -57,7 +59,7 @@ def capture(
     require_torch()
     from simulator.extract.run import run
 
-    return run(model, inputs, name, bits, percentile, folder, progress)
+    return run(model, inputs, named or {}, name, bits, percentile, folder, progress)
 
 
 def require_torch() -> None:

@@ -28,6 +28,7 @@ __all__ = ["run"]
 def run(
     model: Any,
     inputs: Any,
+    named: Mapping[str, Any],
     name: str,
     bits: int,
     percentile: float,
@@ -37,6 +38,7 @@ def run(
     """See `simulator.extract.capture`."""
     model, bits, percentile = _checked_model(model), _checked_bits(bits), _checked_percentile(percentile)
     args, kwargs = _arguments(inputs)
+    kwargs = {**kwargs, **named}
     tensors = Tensors(bits, percentile, Spool(folder))
     recorder = Recorder(Paths(model), tensors, progress)
     for tensor in (*model.parameters(), *model.buffers()):

@@ -4,6 +4,7 @@ from simulator.trace.attention import Attended, Attention
 from simulator.trace.file import list_traces, load_trace, save_trace
 from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
 from simulator.trace.rowwise import Rowwise
+from simulator.trace.selection import LeftOut, without
 from simulator.trace.tensor import DensityTensor, MaskTensor, Tensor, ValueTensor, quantise
 from simulator.trace.trace import Trace
 
@@ -13,6 +14,7 @@ __all__ = [
     "Attention",
     "Conv2d",
     "DensityTensor",
+    "LeftOut",
     "Linear",
     "MaskTensor",
     "MatMul",
@@ -26,4 +28,5 @@ __all__ = [
     "quantise",
     "register",
     "save_trace",
+    "without",
 ]
