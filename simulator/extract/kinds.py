@@ -67,6 +67,19 @@ def _vector(call: Call, result: Any) -> int:
     return macs
 
 
+def _trilinear(call: Call, result: Any) -> int:
+    """Each product of an element of all three factors, once."""
+    import torch
+
+    factors = []
+    for name in ("1", "2", "3"):
+        factor = call[f"i{name}"]
+        for axis in sorted(call[f"expand{name}"]):
+            factor = factor.unsqueeze(axis)
+        factors.append(factor)
+    return math.prod(torch.broadcast_shapes(*(factor.shape for factor in factors)))
+
+
 def _strided() -> Any:
     import torch
 
@@ -82,9 +95,10 @@ _MACS: Final[dict[str, Callable[[Call, Any], int | None]]] = {
     **dict.fromkeys(
         "mm addmm bmm baddbmm matmul linear _sparse_mm _sparse_addmm sspaddmm addbmm _int_mm _scaled_mm".split(), _product
     ),
+    "_trilinear": _trilinear,
     **dict.fromkeys("mv addmv dot vdot".split(), _vector),
     **dict.fromkeys(
-        """_trilinear _grouped_mm _scaled_grouped_mm mkldnn_rnn_layer _cudnn_rnn miopen_rnn _thnn_fused_lstm_cell
+        """_grouped_mm _scaled_grouped_mm mkldnn_rnn_layer _cudnn_rnn miopen_rnn _thnn_fused_lstm_cell
         _native_multi_head_attention _transformer_encoder_layer_fwd _flash_attention_forward
         _efficient_attention_forward _weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu
         _dyn_quant_matmul_4bit _cdist_forward _euclidean_dist mkldnn_linear mkldnn_convolution quantized_lstm

@@ -68,8 +68,9 @@ def _product(recorder: Recorder, call: Call) -> Origin | None:
 
 def _times(recorder: Recorder, a: Any, b: Any, factor: float = 1.0, call: Call | None = None) -> Origin | None:
     """A product of matrices; of an activation and a parameter it is a fully connected layer."""
-    if b.dim() == 2 and recorder.tensors.place(b).constant and not recorder.tensors.place(a).constant:
-        return _fully_connected(recorder, a, b.t())
+    one = b.dim() == 2 or math.prod((*a.shape[:-2], *b.shape[:-2])) == 1
+    if one and recorder.tensors.place(b).constant and not recorder.tensors.place(a).constant:
+        return _fully_connected(recorder, a, b.reshape(b.shape[-2:]).t())
     if b.dim() == 2 and a.dim() > 2:
         a = a.reshape(-1, a.shape[-1])
     leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
