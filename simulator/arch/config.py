@@ -63,7 +63,7 @@ class Config:
             place = values
             for section in sections:
                 place = place[section]
-            place[last] = _parse(text, f"--set {key}")
+            place[last] = parse_yaml(text, f"--set {key}")
             provenance[key] = Provenance("user", "Set by the user of this run.")
         return Config(self.name, self.origin, self.accelerator, self.description, values, provenance)
 
@@ -125,7 +125,7 @@ def read_config(name_or_path: str | Path) -> Config:
 
 def parse_config(text: str, name: str, origin: str, kind: str = "accelerator") -> Config:
     """Read a configuration from YAML text, of an accelerator or another ``kind`` of model; see ``read_config``."""
-    document = _parse(text, origin)
+    document = parse_yaml(text, origin)
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
         raise InputError(f"{origin}: expected a configuration (a mapping of sections), found {found}")
@@ -160,7 +160,7 @@ def validate(config: Config, model: type[Model]) -> Arch[Model]:
     try:
         chip = model.model_validate_json(json.dumps(config.values, default=str), strict=True)
     except ValidationError as error:
-        raise InputError(f"{config.origin}: {_sentence(error, model)}") from None
+        raise InputError(f"{config.origin}: {complaint(error, model)}") from None
     for key, value in _numbers(config.values):
         if abs(value) > LARGEST:
             raise InputError(f"{config.origin}: key '{key}' should be at most {LARGEST}, not {value}")
@@ -229,7 +229,8 @@ def _yaml(safe: bool = True) -> Any:
     return yaml
 
 
-def _parse(text: str, origin: str) -> Any:
+def parse_yaml(text: str, origin: str) -> Any:
+    """Read YAML text, refused in one sentence where it is none, holds a key twice, or a section that holds itself."""
     from ruamel.yaml.error import YAMLError
 
     try:
@@ -243,7 +244,7 @@ def _parse(text: str, origin: str) -> Any:
         raise InputError(f"{origin}{where}: not valid YAML: {problem}") from None
 
 
-def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
+def complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn the first of pydantic's complaints into a sentence that names the key."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]

@@ -12,6 +12,8 @@ from simulator.extract.attention import ATTENTIONS, attend, softmax
 from simulator.extract.call import Call, tensors_in
 from simulator.extract.draft import Origin
 from simulator.extract.elements import HANDLERS as ELEMENTS
+from simulator.extract.gathering import HANDLERS as GATHERING
+from simulator.extract.gathering import sparse_product
 from simulator.extract.kinds import MOVES, READS, VIEWS, macs_of
 from simulator.extract.products import HANDLERS as PRODUCTS
 from simulator.extract.recorder import Recorder
@@ -25,6 +27,7 @@ __all__ = ["Watch"]
 _HANDLERS = {
     **PRODUCTS,
     **ELEMENTS,
+    **GATHERING,
     **dict.fromkeys(ATTENTIONS, attend),
     **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), softmax),
 }
@@ -74,9 +77,12 @@ class Watch(_Mode):
         return result
 
     def _handled(self, call: Call) -> Origin | None:
-        handler = _HANDLERS.get(call.op) if call.name.startswith("aten::") else None
-        inputs = call.inputs
-        if handler is None or any(t.layout != torch.strided or t.is_quantized for t in inputs):
+        if not call.name.startswith("aten::") or any(tensor.is_quantized for tensor in call.inputs):
+            return None
+        if any(tensor.layout != torch.strided for tensor in call.inputs):
+            return sparse_product(self.recorder, call)
+        handler = _HANDLERS.get(call.op)
+        if handler is None:
             return None
         if (call.op in ELEMENTS or handler is softmax) and self._is_constant(call):
             return None  # done once, before the chip begins

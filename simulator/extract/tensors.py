@@ -118,6 +118,18 @@ class Tensors:
         )  # fmt: skip
         return DensityTensor(shape, 1.0, 0, self.bits) if ones == size else made
 
+    def integers(self, tensor: Any) -> Handle:
+        """Capture whole numbers as they are, in 32 bits: indices.
+
+        Raises:
+            InputError: they do not fit.
+
+        """
+        place, key = self.place(tensor), (*_view(tensor), "integers")
+        if key not in place.handles:
+            place.handles[key] = Handle(ValueTensor(tensor.cpu().numpy(), bits=32))
+        return place.handles[key]
+
     def derived(self, handle: Handle, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Handle:
         """Return the same numbers in another order: captured values, changed by transposing, reshaping or selecting."""
         tensor = handle.tensor
