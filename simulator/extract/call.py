@@ -70,23 +70,25 @@ class Call:
 def tensors_in(values: Any) -> list[Any]:
     """Return the tensors in lists, tuples and dictionaries within one another, and in objects with attributes."""
     found: list[Any] = []
-    seen: set[int] = set()
-
-    def walk(value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, str | bytes | int | float | None) or id(value) in seen:
-            return
-        else:
-            seen.add(id(value))
-            if isinstance(value, dict):
-                for each in value.values():
-                    walk(each)
-            elif isinstance(value, list | tuple | set):
-                for each in value:
-                    walk(each)
-            elif hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
-                walk(vars(value))
-
-    walk(values)
+    _collect(values, found, set())
     return found
+
+
+def _collect(value: Any, found: list[Any], seen: set[int]) -> None:
+    # no function within a function: one that calls itself would keep the tensors until garbage is collected
+    if isinstance(value, torch.Tensor):
+        found.append(value)
+    elif isinstance(value, str | bytes | int | float | None) or id(value) in seen:
+        return
+    else:
+        seen.add(id(value))
+        if isinstance(value, dict):
+            parts = list(value.values())
+        elif isinstance(value, list | tuple | set):
+            parts = list(value)
+        elif hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
+            parts = list(vars(value).values())
+        else:
+            return
+        for part in parts:
+            _collect(part, found, seen)
