@@ -70,7 +70,9 @@ def main() -> None:
     "or YAML file.",
 )
 @click.option(
-    "--without", metavar="TYPES", help="Leave out operators of these types, such as rowwise,matmul; says how much that is."
+    "--without",
+    metavar="TYPES",
+    help="Leave out operators of these types, such as rowwise,matmul; says how much that is.",
 )
 @click.option("--check", is_flag=True, help="Compute real values, too, and compare them with plain NumPy, exactly.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")

@@ -36,7 +36,7 @@ ATTENTIONS: Final = tuple(
 """Its spellings as one operator."""
 
 MASKED: Final = -9000.0
-"""A score of at most this much, or to which as much is added, is masked: models use −∞, the least finite number, −10⁴."""
+"""A score of at most this much, or to which as much is added, is masked: models use −∞, the least number, −10⁴."""
 
 
 def attend(recorder: Recorder, call: Call) -> Origin | None:
@@ -48,7 +48,8 @@ def attend(recorder: Recorder, call: Call) -> Origin | None:
     repeats = _repeats(key[0], value[0])
     if repeats > 1 and _same_in_all(key, repeats) and _same_in_all(value, repeats):
         key, value = key[:, ::repeats], value[:, ::repeats]
-    N, H, L, S = (*query.shape[:3], key.shape[2])
+    N, H, L, _ = query.shape
+    S = key.shape[2]
     given = call.get("attn_mask", "attn_bias")
     allowed = None if given is None else _allowed(given, call["query"], S)
     if call["is_causal"] and (L, S) != (1, 1):
@@ -58,7 +59,8 @@ def attend(recorder: Recorder, call: Call) -> Origin | None:
     if given is not None and given.dtype != torch.bool and biases(given):
         recorder.leave("aten::add", "elements", N * H * L * S, N * H * L * S * given.element_size())
     scale = call.get("scale")
-    roles = {role: recorder.values(f"its {role}", t) for role, t in zip("query key value".split(), (query, key, value))}
+    given_roles = {"query": query, "key": key, "value": value}
+    roles = {role: recorder.values(f"its {role}", tensor) for role, tensor in given_roles.items()}
     return Origin(_draft(recorder, roles, mask, causal, query.shape[-1] ** -0.5 if scale is None else float(scale)))
 
 
@@ -149,7 +151,7 @@ def _allowed(given: Any, query: Any, keys: int) -> Any:
 
 
 def _mask(recorder: Recorder, allowed: Any, shape: tuple[int, ...]) -> tuple[Tensor | None, bool]:
-    """Return the mask of (N, H, L, S) and whether the map is causal; a row that may look nowhere keeps its first key."""
+    """Return the mask (N, H, L, S) and whether the map is causal; a row that may look nowhere keeps its first key."""
     if allowed is None or bool(allowed.all()):
         return None, False
     N, H, L, S = shape

@@ -50,8 +50,10 @@ def _relu(recorder: Recorder, call: Call) -> Origin | None:
     input = call["self"]
     before = recorder.origin(input)
     draft = None if before is None else before.draft
-    if before is not None and draft is not None and not before.activated and "output" not in draft.roles:
-        if draft.type in ("conv2d", "linear", "matmul") and input.numel() == math.prod(draft.output_shape):
+    open_end = before is not None and draft is not None and not before.activated and "output" not in draft.roles
+    if before is not None and draft is not None and open_end:
+        whole = input.numel() == math.prod(draft.output_shape)
+        if whole and draft.type in ("conv2d", "linear", "matmul", "spmm"):
             recorder.tensors.place(input).origin = None
             return Origin(draft, activated=True, folded=before.folded)
     return recorder.rowwise("relu", tuple(input.shape), {"input": recorder.mask("its input", input)})
@@ -59,12 +61,9 @@ def _relu(recorder: Recorder, call: Call) -> Origin | None:
 
 def _clamp(recorder: Recorder, call: Call) -> Origin | None:
     """Apply a ReLU with a ceiling (ReLU6): as a ReLU."""
-    low = call.get("min_val", "min")
-    high = call.get("max_val", "max")
-    if call["self"].dtype.is_floating_point and not isinstance(low, torch.Tensor) and low is not None and low == 0:
-        if high is None or (not isinstance(high, torch.Tensor) and high > 0):
-            return _relu(recorder, call)
-    return None
+    low, high = call.get("min_val", "min"), call.get("max_val", "max")
+    numbers = not any(isinstance(end, torch.Tensor) for end in (low, high)) and call["self"].is_floating_point()
+    return _relu(recorder, call) if numbers and low == 0 and (high is None or high > 0) else None
 
 
 def _activation(kind: str) -> Callable[[Recorder, Call], Origin | None]:
@@ -100,7 +99,7 @@ def _norm(recorder: Recorder, kind: str, input: Any, row: int) -> Origin:
 def _square(recorder: Recorder, call: Call) -> Origin | None:
     """Square a tensor: perhaps the beginning of a root-mean-square norm."""
     input = call["self"]
-    if call.op == "pow" and call.get("exponent") != 2 or not isinstance(input, torch.Tensor):
+    if (call.op == "pow" and call.get("exponent") != 2) or not isinstance(input, torch.Tensor):
         return None
     steps: list[Draft | Left] = [_left(recorder, call, input)]
     return Origin(None, moment=Moment(recorder.tensors.identity(input), "squares", steps))
@@ -184,8 +183,8 @@ def _of_two(recorder: Recorder, call: Call, kind: str) -> Origin | None:
         return _masked(recorder, call, a, before.scores, bool((b <= MASKED).any()), biases(b))
     if b.numel() * max(1, shape[0]) < a.numel():
         return None  # a bias, a scale: of the size of a channel, not of an activation
-    names = ("its first operand", "its second operand")
-    roles = {role: recorder.mask(what, t) for role, what, t in zip(("input", "other"), names, (a, b.expand(shape)))}
+    given = (("input", "its first operand", a), ("other", "its second operand", b.expand(shape)))
+    roles = {role: recorder.mask(what, t) for role, what, t in given}
     return recorder.rowwise(kind, tuple(shape), roles)
 
 
@@ -222,7 +221,10 @@ def _scaled(recorder: Recorder, call: Call, tensor: Any, number: float) -> Origi
     if before is None or before.scores is None or before.scores.masked:
         return None
     scores = before.scores
-    return Origin(None, scores=Scores(scores.product, scores.factor * number, False, [*scores.steps, _left(recorder, call, tensor)]))
+    return Origin(
+        None,
+        scores=Scores(scores.product, scores.factor * number, False, [*scores.steps, _left(recorder, call, tensor)]),
+    )
 
 
 def _masked(recorder: Recorder, call: Call, tensor: Any, scores: Scores, masks: bool, biased: bool) -> Origin:
@@ -253,7 +255,7 @@ def _numbers(tensor: Any) -> NDArray[np.float64]:
 
 HANDLERS: Final[dict[str, Callable[[Recorder, Call], Origin | None]]] = {
     **dict.fromkeys(
-        "batch_norm native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm".split(), _batch_norm
+        ("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"), _batch_norm
     ),
     "relu": _relu,
     **dict.fromkeys(("hardtanh", "clamp", "relu6", "clamp_min"), _clamp),

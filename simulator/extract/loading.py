@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -200,10 +201,12 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
 def _state_dict(path: Path) -> Mapping[str, Any]:
     _require_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found or "nsupported" in str(error):
+        if found or path.open("rb").read(1) == b"\x80":  # so a pickle begins
             more = f" ({found[1]})" if found else ""
             raise InputError(
                 f"{path}: the pickle holds more than tensors{more}, and reading it could run any code; "

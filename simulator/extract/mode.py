@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,7 @@ from simulator.extract.gathering import sparse_product
 from simulator.extract.kinds import MOVES, READS, VIEWS, macs_of
 from simulator.extract.products import HANDLERS as PRODUCTS
 from simulator.extract.recorder import Recorder
+from simulator.extract.report import Kind
 
 torch: Any = import_module("torch")
 
@@ -33,7 +35,7 @@ _HANDLERS = {
 }
 
 
-_RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())
+_RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
 """Done step by step, each step in operators, unless oneDNN does it all at once."""
 
 
@@ -63,7 +65,7 @@ class Watch(_Mode):
             raise
         if origin is None and call.is_composite:
             recurrent = call.op in _RECURRENT
-            with self, torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext():
+            with self, _without_onednn() if recurrent else nullcontext():
                 return func.decompose(*args, **(kwargs or {}))
         constant = self._is_constant(call)
         passed = self._passed_on(call) if origin is None else None
@@ -115,7 +117,7 @@ class Watch(_Mode):
         if constant and macs == 0:
             return
         made = tensors_in(result) or call.written
-        kind = "products" if macs != 0 else "movement" if call.op in MOVES else "elements"
+        kind: Kind = "products" if macs != 0 else "movement" if call.op in MOVES else "elements"
         size, octets = sum(t.numel() for t in made), sum(t.numel() * t.element_size() for t in made)
         left = self.recorder.leave(call.name, kind, size, octets, macs)
         scores = None if origin is None else origin.weights.scores if origin.weights is not None else origin.scores
@@ -135,6 +137,16 @@ class Watch(_Mode):
             place = tensors.place(tensor, constant)
             if id(place) not in known:
                 place.constant, place.origin = constant, origin
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 def _is_view(func: Any) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Paths", "Names"]
+__all__ = ["Names", "Paths"]
 
 torch: Any = import_module("torch")
 
@@ -28,7 +28,7 @@ class Paths:
         return self._stack[-1][0] if self._stack else ""
 
     def name(self, op: str) -> str:
-        """Return how an operation is called: by the module where this is PyTorch's own and has no parts, else with op."""
+        """Return how an operation is called: by the module where this is PyTorch's own and whole, else with op."""
         path, whole = self._stack[-1] if self._stack else ("", False)
         return path if whole and path else f"{path}.{op}" if path else op
 

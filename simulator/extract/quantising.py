@@ -60,7 +60,9 @@ class Scaling:
         magnitude = np.maximum(*(np.abs(end.double().cpu().numpy()) for end in (low, high)))
         if not np.isfinite(magnitude).all():
             lost = sum(int((~torch.isfinite(block)).sum()) for block in _blocks(tensor))
-            raise InputError(f"{lost} of its {tensor.numel()} elements are NaN or infinite, which no chip computes with")
+            raise InputError(
+                f"{lost} of its {tensor.numel()} elements are NaN or infinite, which no chip computes with"
+            )
         if percentile < 100 and not per_channel:
             size = tensor.numel()
             place = max(1, min(size, round(size * percentile / 100)))

@@ -45,9 +45,7 @@ class Recorder:
         except InputError as error:
             raise InputError(f"module '{self.paths.module}': {role} is {error}") from None
 
-    def draft(
-        self, type: str, op: str, shape: tuple[int, ...], roles: dict[str, Handle], **attributes: Any
-    ) -> Draft:
+    def draft(self, type: str, op: str, shape: tuple[int, ...], roles: dict[str, Handle], **attributes: Any) -> Draft:
         """Begin an operator: its type, what it is called, and the shape of its output."""
         draft = Draft(type, self.paths.name(op), roles, attributes, tuple(shape))
         self.drafts.append(draft)
@@ -66,7 +64,9 @@ class Recorder:
 
     def reads(self, op: str) -> None:
         """Note that the model reads a value of its data."""
-        self.read[f"module '{self.paths.module}' ({op.strip('_')})" if self.paths.module else f"the model ({op})"] = None
+        self.read[f"module '{self.paths.module}' ({op.strip('_')})" if self.paths.module else f"the model ({op})"] = (
+            None
+        )
 
     def origin(self, tensor: Any) -> Origin | None:
         """Return what computed a tensor, None for a parameter, an input and the like."""

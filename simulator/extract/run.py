@@ -174,7 +174,7 @@ def _provenance(model: Any, inputs: Sequence[Any], found: Extraction, bits: int,
         "inputs": ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in inputs),
         "extracted with": f"torch {torch.__version__}",
         "quantisation": f"symmetric, {bits} bits; weights per output channel, activations by their {calibration}",
-        "rounded to zero": f"{found.weights.share:.3%} of weights, {found.activations.share:.3%} of activations not zero",
+        "rounded to zero": f"{found.weights.share:.3%} of weights, {found.activations.share:.3%} of activations",
         "macs captured": f"{found.captured:.4%}",
         "not captured": as_text(by_op(found.not_captured)),
     }

@@ -1,10 +1,11 @@
-"""Which tensors a model holds, and what becomes of them: each is quantised and written once, when it is first needed."""
+"""Which tensors a model holds, and what becomes of them: each is quantised and written once, when first needed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,6 +22,8 @@ from simulator.trace import DensityTensor, MaskTensor, Tensor, ValueTensor
 from simulator.trace.stored import StoredArray
 
 torch: Any = import_module("torch")
+
+_StorageReference: Any = import_module("torch.multiprocessing.reductions").StorageWeakRef
 
 __all__ = ["Place", "Tensors"]
 
@@ -133,9 +136,10 @@ class Tensors:
     def derived(self, handle: Handle, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Handle:
         """Return the same numbers in another order: captured values, changed by transposing, reshaping or selecting."""
         tensor = handle.tensor
-        assert isinstance(tensor, ValueTensor) and not isinstance(tensor.scale, tuple)
+        assert isinstance(tensor, ValueTensor)
+        assert not isinstance(tensor.scale, tuple)
         array = change(np.asarray(tensor.values()))
-        return Handle(self._values([array], array.shape, Scaling(np.float64(tensor.scale), 2 ** (self.bits - 1) - 1)))
+        return Handle(self._values([array], array.shape, Scaling(np.asarray(tensor.scale), 2 ** (self.bits - 1) - 1)))
 
     def scaled(self, handle: Handle, factor: NDArray[np.float64]) -> Handle:
         """Return a weight times one factor per output channel: other scales, and other signs or zeros."""
@@ -215,8 +219,6 @@ class _WeakTensor:
     """A weak reference to a tensor that has no storage of its own (a sparse one)."""
 
     def __init__(self, tensor: Any) -> None:
-        import weakref
-
         self._reference = weakref.ref(tensor)
 
     def expired(self) -> bool:
@@ -227,9 +229,7 @@ class _WeakTensor:
 def _weak(tensor: Any, strided: bool) -> Any:
     if not strided:
         return _WeakTensor(tensor)
-    from torch.multiprocessing.reductions import StorageWeakRef
-
-    return StorageWeakRef(tensor.untyped_storage())
+    return _StorageReference(tensor.untyped_storage())
 
 
 def _view(tensor: Any) -> tuple[Any, ...]:

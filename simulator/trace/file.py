@@ -100,9 +100,7 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
 def _octets(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """Yield a safetensors file, tensor by tensor, in the order and with the bytes of the library."""
     found = ((name, tensor.content()) for name, tensor in tensors.items())
-    stored = {
-        name: (array.dtype.newbyteorder("<"), array.shape) for name, array in found if array is not None
-    }
+    stored = {name: (array.dtype.newbyteorder("<"), array.shape) for name, array in found if array is not None}
     order = sorted(stored, key=lambda name: (list(_CODES).index(stored[name][0].str), name))
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.extract.helpers import dequantised, left, near, one, run, torch
 
-nn, F = torch.nn, torch.nn.functional
+nn, functional = torch.nn, torch.nn.functional
 N, H, L, S, D = 2, 4, 9, 9, 8
 
 
@@ -41,8 +41,8 @@ def spelled(function, *inputs):
 
 PAST = torch.ones(L, S, dtype=torch.bool).tril()
 SPELLINGS = {
-    "sdpa": lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
-    "scale": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.7),
+    "sdpa": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v),
+    "scale": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, scale=0.7),
     "operators": lambda q, k, v: manual(q, k, v),
     "query scaled first": lambda q, k, v: manual(q * D**-0.5, k, v, scale=1),
     "divided by a tensor": lambda q, k, v: (q @ k.mT / torch.tensor(math.sqrt(D))).softmax(-1) @ v,
@@ -50,23 +50,22 @@ SPELLINGS = {
         "bhls,bhse->bhle", torch.softmax(torch.einsum("bhld,bhsd->bhls", q, k) * 0.5, -1), v
     ),
     "dropout and casts": lambda q, k, v: (
-        F.dropout(F.softmax((q @ k.mT) * 0.3, -1, dtype=torch.float64).to(q.dtype), 0.5, False) @ v
+        functional.dropout(functional.softmax((q @ k.mT) * 0.3, -1, dtype=torch.float64).to(q.dtype), 0.5, False) @ v
     ),
-    "bmm": lambda q, k, v: (
-        torch.bmm(
-            torch.baddbmm(
-                torch.zeros(N * H, L, k.shape[2]), q.flatten(0, 1), k.flatten(0, 1).mT, beta=0, alpha=0.4
-            ).softmax(-1),
-            v.flatten(0, 1),
-        ).view(N, H, L, -1)
-    ),
+    "bmm": lambda q, k, v: torch.bmm(
+        torch.baddbmm(
+            torch.zeros(N * H, L, k.shape[2]), q.flatten(0, 1), k.flatten(0, 1).mT, beta=0, alpha=0.4
+        ).softmax(-1),
+        v.flatten(0, 1),
+    ).view(N, H, L, -1),
 }
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spellings(spelling):
     operator = spelled(SPELLINGS[spelling], *qkv())
-    assert operator.mask is None and not operator.causal
+    assert operator.mask is None
+    assert not operator.causal
     expected = {"scale": 0.7, "query scaled first": 1.0, "einsum": 0.5, "dropout and casts": 0.3, "bmm": 0.4}
     assert operator.scale == pytest.approx(expected.get(spelling, D**-0.5))
     assert operator.macs == N * H * L * S * (2 * D + 1)
@@ -75,9 +74,11 @@ def test_spellings(spelling):
 @pytest.mark.parametrize(
     "function",
     [
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=PAST),
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, torch.zeros(L, S).masked_fill(~PAST, -torch.inf)),
+        lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
+        lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, attn_mask=PAST),
+        lambda q, k, v: functional.scaled_dot_product_attention(
+            q, k, v, torch.zeros(L, S).masked_fill(~PAST, -torch.inf)
+        ),
         lambda q, k, v: manual(q, k, v, torch.zeros(L, S).masked_fill(~PAST, torch.finfo(torch.float32).min)),
         lambda q, k, v: (q @ k.mT * 0.5).masked_fill(~PAST, float("-inf")).softmax(-1) @ v,
         lambda q, k, v: torch.where(PAST, q @ k.mT, torch.tensor(-1e4)).softmax(-1) @ v,
@@ -85,7 +86,8 @@ def test_spellings(spelling):
 )
 def test_causal_maps(function):
     operator = spelled(function, *qkv())
-    assert operator.causal and operator.mask is None
+    assert operator.causal
+    assert operator.mask is None
 
 
 @pytest.mark.parametrize("as_float", [False, True])
@@ -96,7 +98,7 @@ def test_masks(as_float, by_hand):
     mask = torch.zeros(N, 1, L, S).masked_fill(~allowed, -torch.inf) if as_float or by_hand else allowed
 
     def function(q, k, v):
-        return manual(q, k, v, mask) if by_hand else F.scaled_dot_product_attention(q, k, v, mask)
+        return manual(q, k, v, mask) if by_hand else functional.scaled_dot_product_attention(q, k, v, mask)
 
     operator = spelled(function, *qkv())
     kept = np.array([[operator.kept_mask(n, h) for h in range(H)] for n in range(N)])
@@ -106,14 +108,14 @@ def test_masks(as_float, by_hand):
 def test_a_row_that_may_look_nowhere_keeps_its_first_key():
     allowed = torch.ones(N, 1, L, S, dtype=torch.bool)
     allowed[0, 0, 3] = False
-    operator = one(run(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, allowed), *qkv()))
+    operator = one(run(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, allowed), *qkv()))
     assert operator.kept_mask(0, 1)[3].tolist() == [True] + [False] * (S - 1)
     assert operator.kept_mask(1, 1).all()
 
 
 def test_queries_that_see_as_many_keys_from_the_first_on():
     """PyTorch aligns a causal map of fewer queries than keys with the first key, a trace with the last."""
-    operator = spelled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), *qkv(4, 7))
+    operator = spelled(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True), *qkv(4, 7))
     assert not operator.causal
     assert np.array_equal(operator.kept_mask(0, 0), np.tri(4, 7, dtype=bool))
 
@@ -121,9 +123,9 @@ def test_queries_that_see_as_many_keys_from_the_first_on():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_grouped_queries(groups):
     q, k, v = qkv(groups=groups)
-    operator = spelled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), q, k, v)
+    operator = spelled(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, enable_gqa=True), q, k, v)
     assert operator.key.shape == (N, groups, S, D)
-    for function in (lambda *given: F.scaled_dot_product_attention(*given), manual):
+    for function in (lambda *given: functional.scaled_dot_product_attention(*given), manual):
 
         def repeated(q, k, v, function=function):
             return function(q, *(t.repeat_interleave(H // groups, 1) for t in (k, v)))
@@ -134,7 +136,7 @@ def test_grouped_queries(groups):
 @pytest.mark.parametrize("shape", [(S, D), (3, S, D), (2, 3, H, S, D)])
 def test_other_numbers_of_axes(shape):
     data = [torch.randn(shape) for _ in range(3)]
-    operator = spelled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v), *data)
+    operator = spelled(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v), *data)
     assert operator.query.shape[2:] == (S, D)
 
 
@@ -148,7 +150,7 @@ class Cached(nn.Module):
     def step(self, x, keys, values):
         q, k, v = (t.view(N, 1, H, D).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
         keys, values = torch.cat([keys, k], 2), torch.cat([values, v], 2)
-        return F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2), keys, values
+        return functional.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2), keys, values
 
     def forward(self, x, steps):
         keys = values = torch.zeros(N, H, 0, D)
@@ -182,8 +184,9 @@ def test_multihead_attention(need_weights, batch_first):
 
 def test_a_bias_on_the_scores_is_listed_beside_the_operator():
     bias = torch.randn(H, L, S)
-    found = run(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, bias[None]), *qkv())
-    assert one(found).type == "attention" and one(found).mask is None
+    found = run(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, bias[None]), *qkv())
+    assert one(found).type == "attention"
+    assert one(found).mask is None
     assert left(found)["add"].elements == N * H * L * S
     found = run(lambda q, k, v: manual(q, k, v, bias), *qkv())
     assert one(found).type == "attention"

@@ -35,7 +35,8 @@ before = peak()
 layers = [nn.Conv2d(3, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU()]
 for _ in range(8):
     layers += [nn.Conv2d(48, 48, 3, padding=1), nn.ReLU()]
-model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(768, 2000), nn.Linear(2000, 2000)).eval()
+layers += [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(768, 2000), nn.Linear(2000, 2000)]
+model = nn.Sequential(*layers).eval()
 data = torch.randn(4, 3, 224, 224)
 if sys.argv[1] == "run":
     with torch.no_grad():
@@ -70,7 +71,8 @@ def test_a_spool_gives_back_what_it_was_given(tmp_path):
     spool.drop_last(taken_back)
     last = spool.write([arrays[1] * 2], (5,), np.dtype("<i2"))
     for array, back in zip([*arrays, arrays[1] * 2], [*stored, last], strict=True):
-        assert back.read().dtype == array.dtype and np.array_equal(back.read(), array)
+        assert back.read().dtype == array.dtype
+        assert np.array_equal(back.read(), array)
     assert np.array_equal(spool.reshaped(stored[0], (2, 6)).read(), arrays[0].reshape(2, 6))
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.extract.helpers import counted, dequantised, left, near, one, run, torch
 
-nn, F = torch.nn, torch.nn.functional
+nn = torch.nn
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,8 @@ def test_fully_connected_layers(shape):
     module = nn.Linear(7, 5, bias=False)
     data = torch.randn(shape)
     operator = one(run(module, data))
-    assert operator.type == "linear" and operator.input.shape == shape
+    assert operator.type == "linear"
+    assert operator.input.shape == shape
     assert near(dequantised(operator), module(data))
 
 
@@ -87,7 +88,9 @@ def test_a_product_with_a_parameter_is_a_fully_connected_layer(function):
 
     model, data = Layer(), torch.randn(3, 7)
     operator = one(run(model, data))
-    assert operator.type == "linear" and operator.weight.shape == (5, 7) and len(operator.weight.scale) == 5
+    assert operator.type == "linear"
+    assert operator.weight.shape == (5, 7)
+    assert len(operator.weight.scale) == 5
     assert near(dequantised(operator), model(data))
 
 

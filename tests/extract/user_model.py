@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 
@@ -20,7 +20,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = x.mean((2, 3), keepdim=True)
-        gate = torch.sigmoid(self.expand(F.relu(self.reduce(gate))))
+        gate = torch.sigmoid(self.expand(functional.relu(self.reduce(gate))))
         return x * gate
 
 
@@ -60,8 +60,8 @@ class GroupedBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, outputs, 1) if channels != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        out = F.relu_(self.norm2(self.conv2(out)))
+        out = functional.relu(self.norm1(self.conv1(x)))
+        out = functional.relu_(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
         out += self.shortcut(x)
         return out.relu_()
@@ -108,10 +108,10 @@ class GroupedQueryAttention(nn.Module):
         self.out = nn.Linear(features, features)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        n, length, features = x.shape
+        n, length = x.shape[:2]
         q = self.query(x).view(n, length, self.heads, -1).transpose(1, 2)
         k, v = self.key_value(memory).view(n, memory.shape[1], 2, self.groups, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        out = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
         return self.out(out.transpose(1, 2).flatten(2))
 
 
@@ -125,7 +125,7 @@ class GatedFeedForward(nn.Module):
         self.down = nn.Linear(hidden, features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(functional.silu(self.gate(x)) * self.up(x))
 
 
 class Experts(nn.Module):
@@ -139,7 +139,7 @@ class Experts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate = self.gate(x).softmax(-1)
         each = torch.einsum("blf,efg->bleg", x, self.weight)
-        return torch.einsum("ble,bleg->blg", gate, F.gelu(each))
+        return torch.einsum("ble,bleg->blg", gate, functional.gelu(each))
 
 
 class Straight(torch.autograd.Function):
@@ -165,7 +165,7 @@ class AudioStem(nn.Module):
         self.recurrent = nn.GRU(features, features, batch_first=True)
 
     def forward(self, wave: Tensor) -> Tensor:
-        x = F.gelu(self.conv1(wave.unsqueeze(1)))
+        x = functional.gelu(self.conv1(wave.unsqueeze(1)))
         x = self.norm(self.conv2(x)).relu()
         return self.recurrent(x.transpose(1, 2))[0]
 
@@ -242,7 +242,7 @@ class Contrast(nn.Module):
     """How alike two modalities are: products without parameters."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        a, b = F.normalize(a.mean(1), dim=-1), F.normalize(b.mean(1), dim=-1)
+        a, b = functional.normalize(a.mean(1), dim=-1), functional.normalize(b.mean(1), dim=-1)
         return torch.einsum("bf,cf->bc", a, b) + a @ b.T
 
 
@@ -274,7 +274,7 @@ class UserModel(nn.Module):
         pixels, sounds = self.image(image), self.audio(wave)
         memory = torch.cat([pixels, sounds], 1)
         small = self.bridge(memory[..., :4].contiguous(), memory[..., 4:8].contiguous())
-        memory = memory + F.pad(small, (0, memory.shape[-1] - 4))
+        memory = memory + functional.pad(small, (0, memory.shape[-1] - 4))
         padding = torch.zeros(memory.shape[:2], dtype=torch.bool)
         padding[:, -2:] = True
         for layer in self.encoder:
@@ -283,7 +283,7 @@ class UserModel(nn.Module):
         x = self.text(words)
         for layer in self.decoder:
             x = layer(x, memory)
-        logits = F.linear(x, self.text.words.weight)
+        logits = functional.linear(x, self.text.words.weight)
         return {"logits": logits, "alike": self.contrast(pixels, sounds)}
 
 
