@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -111,7 +112,8 @@ def _in_steps() -> Iterator[None]:
     """Have PyTorch do in several operators what it also has one opaque operator for; compiled code runs as written."""
     mha = torch.backends.mha
     fast = mha.get_fastpath_enabled()
-    compiler = torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else ExitStack()
+    compiled = "torch._dynamo" in sys.modules  # else nothing is compiled, and to import it takes time and memory
+    compiler = torch.compiler.set_stance("force_eager") if compiled else ExitStack()
     try:
         mha.set_fastpath_enabled(False)
         with compiler:
