@@ -6,6 +6,7 @@ Needs PyTorch (the extra [torch]); `docs/extract.md` says what is captured, how 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,6 @@ def require_torch() -> None:
 
     """
     try:
-        import torch  # noqa: F401
+        import_module("torch")
     except ImportError:
         raise InputError("PyTorch is not installed: pip install 'skipper-simulator[torch]'") from None

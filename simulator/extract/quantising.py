@@ -16,7 +16,7 @@ torch: Any = import_module("torch")  # an extra: types are checked where it is n
 
 __all__ = ["MOST_ELEMENTS", "Scaling", "codes", "nonzeros", "require_usable"]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 17
 """Elements in work at a time."""
 MOST_ELEMENTS = 2**31
 """A tensor of more is refused."""
