@@ -62,7 +62,10 @@ def _convolution(call: Call, result: Any) -> int:
 
 def _product(call: Call, result: Any) -> int | None:
     """A product of matrices, where one of them is sparse: its stored elements times the columns of the other."""
-    a, b = [tensor for tensor in call.inputs if tensor.dim() >= 2][-2:]
+    a, b = call.get("mat1", "batch1", "sparse", "input", "self"), call.get("mat2", "batch2", "dense", "weight", "other")
+    if a is None or b is None:
+        return None
+    b = b.mT if call.op == "linear" else b
     for sparse, other in ((a, b), (b, a)):
         if sparse.layout != torch.strided:
             stored: int = sparse._nnz()

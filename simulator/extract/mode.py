@@ -47,6 +47,8 @@ class Watch(_Mode):
 
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
@@ -57,9 +59,13 @@ class Watch(_Mode):
         """Record a call and do it."""
         if any(not issubclass(kind, torch.nn.Parameter) for kind in types if kind is not torch.Tensor):
             return NotImplemented  # a tensor with ways of its own says first what it does to plain ones
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            return self._chosen(func, args, kwargs or {})
         call = Call.of(func, args, kwargs or {})
         try:
             origin = self._handled(call)
+            if origin is None and not call.is_composite and self._passed_on(call) is None and not _is_view(func):
+                self._stored(call)
         except InputError as error:
             self.failure = self.failure or error
             raise
@@ -69,14 +75,25 @@ class Watch(_Mode):
                 return func.decompose(*args, **(kwargs or {}))
         constant = self._is_constant(call)
         passed = self._passed_on(call) if origin is None else None
-        if origin is None and passed is None and not _is_view(func):
-            self._stored(call)
         result = func(*args, **(kwargs or {}))
         if origin is None:
             origin = passed if passed is not None and _same_elements(call, result) else None
             self._leave(call, result, constant, origin)
         self._made(call, result, constant, origin)
         return result
+
+    def _chosen(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run the branch that `torch.cond` takes; refuse other operators that are made of functions."""
+        if func.name() != "cond" or len(args) < 4:
+            where = f"module '{self.recorder.paths.module}'" if self.recorder.paths.module else "the model"
+            self.failure = InputError(
+                f"{where} calls '{func.name()}', which hides the operators within from extraction"
+            )
+            raise self.failure
+        self.recorder.reads("cond")
+        predicate, chosen, other, operands = args[:4]
+        with self:
+            return (chosen if bool(predicate) else other)(*operands)
 
     def _handled(self, call: Call) -> Origin | None:
         if not call.name.startswith("aten::") or any(tensor.is_quantized for tensor in call.inputs):

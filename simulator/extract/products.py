@@ -102,9 +102,23 @@ def _vector(recorder: Recorder, call: Call) -> Origin | None:
     return _times(recorder, matrix, vector[:, None])
 
 
+def _grouped(recorder: Recorder, call: Call) -> Origin | None:
+    """Rows in groups, each with a matrix of its own (experts): a fully connected layer for each group that has rows."""
+    rows, matrices, ends = call["self"], call["mat2"], call["offs"]
+    if rows.dim() != 2 or matrices.dim() != 3 or ends is None:
+        return None
+    begin = 0
+    for matrix, end in zip(matrices, ends.tolist(), strict=True):
+        if end > begin:
+            _fully_connected(recorder, rows[begin:end], matrix.t())
+        begin = end
+    return Origin(None)
+
+
 HANDLERS: Final[dict[str, Callable[[Recorder, Call], Origin | None]]] = {
     **dict.fromkeys(("convolution", "convolution_overrideable"), _convolution),
     "linear": _linear,
     **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
     **dict.fromkeys(("mv", "addmv", "dot"), _vector),
+    "_grouped_mm": _grouped,
 }

@@ -33,11 +33,20 @@ class Spool:
         self._places: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
     def write(self, parts: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> StoredArray:
-        """Append an array that comes in parts, in row-major order, and return it, unread."""
+        """Append an array that comes in parts, in row-major order, and return it, unread.
+
+        Raises:
+            InputError: the disk is full.
+
+        """
         begin = self._end
         self._file.seek(begin)
         for part in parts:
-            self._end += self._file.write(np.ascontiguousarray(part, dtype).reshape(-1).data.cast("B"))
+            octets = np.ascontiguousarray(part, dtype).reshape(-1).data.cast("B")
+            try:
+                self._end += self._file.write(octets)
+            except OSError as error:
+                raise InputError(f"the temporary file of the trace cannot be written ({error.strerror})") from None
         assert self._end - begin == math.prod(shape) * dtype.itemsize
         return self._at(begin, shape, dtype)
 

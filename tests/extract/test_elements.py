@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from simulator.errors import InputError
 from simulator.trace import DensityTensor, MaskTensor
 from tests.extract.helpers import dequantised, left, near, one, real, run, torch
 
@@ -317,6 +318,26 @@ def test_complex_numbers_between_products_are_no_hindrance():
     found = run(function, torch.randn(3, 8))
     assert one(found).macs == 3 * 8 * 3
     assert left(found)["mul"].elements == 12
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_branch_that_is_taken_is_in_the_trace():
+    def function(x):
+        return torch.cond(x.sum() < math.inf, lambda y: y @ y, lambda y: y.sin(), (x,))
+
+    found = run(function, torch.randn(3, 3))
+    assert one(found).type == "matmul"
+    assert any("cond" in place for place in found.data_dependent)
+
+
+def test_functions_of_functions_that_hide_operators_are_refused():
+    from torch._higher_order_ops.while_loop import while_loop_op
+
+    def function(x):
+        return while_loop_op(lambda y: y.sum() < 5, lambda y: (y @ y,), (x,), ())
+
+    with pytest.raises(InputError, match="the model calls 'while_loop', which hides the operators"):
+        run(function, torch.randn(3, 3))
 
 
 def test_a_value_that_is_read_is_told():

@@ -114,6 +114,16 @@ def test_decoding_with_a_cache():
     assert not any(each.mask or each.causal for each in attentions)
 
 
+def test_experts_are_layers_of_their_own():
+    model = build("MixtralForCausalLM", "MixtralConfig", **TINY_TEXT, num_key_value_heads=2, num_local_experts=4)
+    found = run(model, words(12))
+    assert found.captured == 1
+    assert all(each.macs is not None for each in found.not_captured)
+    experts = [each for each in found.trace.operators if ".experts." in each.name and each.type == "linear"]
+    assert sum(each.input.shape[0] for each in experts) == 2 * 2 * 2 * 12  # layers, products, experts of a word, words
+    assert sum(each.macs for each in experts) == 2 * 2 * 12 * 3 * 32 * 64
+
+
 LARGE = {
     "ResNet-50": ("ResNetForImageClassification", "ResNetConfig", {}, images(224), "escalate", 4.09e9),
     "MobileNetV2": ("MobileNetV2ForImageClassification", "MobileNetV2Config", {}, images(224), "escalate", 0.300e9),
