@@ -59,7 +59,9 @@ def main() -> None:
 @main.command()
 @click.argument("arch")
 @click.argument("trace")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE if not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results; runs/ARCH-TRACE[-MEMORY] if not given."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter, such as array.blocks=16.")
 @click.option(
     "--memory",
@@ -218,8 +220,20 @@ def extract(
 @click.option(
     "--memory", metavar="MEMORY", help="Show a DRAM instead: 'detailed', that of ARCH, or a name or YAML file."
 )
-def show(arch: str, settings: tuple[str, ...], memory: str | None) -> None:
-    """Show every parameter of ARCH and where it comes from."""
+@click.option("--area", is_flag=True, help="Show area, power and leakage part by part, beside what was published.")
+@click.option("--technology", help="With --area: a shipped table, or a CSV file, in the place of the chip's own.")
+@click.option("--json", "as_json", is_flag=True, help="With --area: print JSON instead of the tables.")
+def show(
+    arch: str, settings: tuple[str, ...], memory: str | None, area: bool, technology: str | None, as_json: bool
+) -> None:
+    """Show every parameter of ARCH and where it comes from; or its area, also of chips known from publications only."""
+    if area and memory is not None:
+        raise InputError("show: --area and --memory are two things to show; expected one of them")
+    if area:
+        _show_area(arch, _pairs(settings), technology, as_json)
+        return
+    if technology is not None or as_json:
+        raise InputError("show: --technology and --json go with --area only; expected 'skipper show ARCH --area'")
     from simulator.accelerators import load_arch
     from simulator.memory import choose_memory
     from simulator.results.text import print_arch
@@ -227,6 +241,17 @@ def show(arch: str, settings: tuple[str, ...], memory: str | None) -> None:
     machine = load_arch(arch, _pairs(settings))
     chosen = None if memory is None else choose_memory(memory, machine.chip, machine.config.origin).detailed
     print_arch(machine if chosen is None else chosen, _console())
+
+
+def _show_area(arch: str, settings: Mapping[str, str], technology: str | None, as_json: bool) -> None:
+    from simulator.results.area import chip_report
+    from simulator.results.area_text import print_report
+
+    report = chip_report(arch, settings, technology)
+    if as_json:
+        click.echo(json.dumps(report.document(), indent=2))
+    else:
+        print_report(report, _console())
 
 
 @main.command("list")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from simulator.hardware.dram_timing import Dram
 
 SIMPLE, DETAILED = "simple", "detailed"
+SLOWEST = 10_000
+"""Memory cycles per core cycle at most: beyond all chips, and refreshes would take all the time of the simulation."""
 
 
 @dataclass(frozen=True)
@@ -84,5 +86,11 @@ def choose_memory(choice: str | Path | Arch[Any], chip: Any, origin: str) -> Run
         raise InputError(
             f"memory '{choice.name}': a burst of {choice.chip.burst} bytes does not divide dram.burst, which is "
             f"{channel.burst}; expected --set dram.burst='{choice.chip.burst} B' or another memory"
+        )
+    period = chip.clock * choice.chip.timing.tCK
+    if period * SLOWEST < 10**12:
+        raise InputError(
+            f"{origin}: key 'clock' is {chip.clock} Hz, a cycle of which takes {10**12 // period} of memory "
+            f"'{choice.name}'; expected at most {SLOWEST}: a faster clock, or --memory simple"
         )
     return RunMemory(channel, choice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,6 +92,30 @@ class Instances:
     """Bits per access of each memory; 0 for logic."""
     static: bool = False
     """Whether its energy is that of time (leakage), not of actions: it is counted for the whole of every run."""
+    overlaps: bool = False
+    """Whether it is what another part is, too (what works is what leaks): that one gives the area of both."""
+
+
+def logic(
+    component: str, kind: str, count: int, active: int | None = None, size: int = 0, width: int = 0
+) -> Iterator[Instances]:
+    """Yield ``count`` instances of a kind of logic: what leaks, and the ``active`` actions per cycle (all of them).
+
+    Networks have a ``size``, their lanes, and a ``width``, the bits of each.
+    """
+    yield Instances(component, f"{kind}_leakage", count, size, width, static=True)
+    yield Instances(component, kind, count if active is None else active, size, width, overlaps=True)
+
+
+def memory(component: str, banks: int, size: int, width: int, reads: int = 1, ports: str = "") -> Iterator[Instances]:
+    """Yield ``banks`` of SRAM of ``size`` bytes and ``width`` bits: what leaks, and ``reads`` of each per cycle.
+
+    ``ports`` is the end of the kinds in the technology table, ``_2rw`` or ``_1r1w``; the latter also writes per cycle.
+    """
+    yield Instances(component, f"sram_bank_leakage{ports}", banks, size, width, static=True)
+    yield Instances(component, f"sram_read{ports}", banks * reads, size, width, overlaps=True)
+    if ports == "_1r1w":
+        yield Instances(component, f"sram_write{ports}", banks, size, width, overlaps=True)
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,11 @@ def _keep_laws(program: Program, memory: RunMemory, timeline: Timeline, bound: t
     """Assert the laws of conservation and of bounds (that of unit-cycles is asserted where they are accounted for)."""
     if timeline.memory is not None:
         asked = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
-        if (moved := timeline.memory.counts.requests * memory.model.burst) != asked:
-            raise LawViolation(f"{program.operator}: {moved} of {asked} bytes were asked of the DRAM")
+        counts, burst = timeline.memory.counts, memory.model.burst
+        bursts = counts.reads + counts.writes
+        served = bursts + counts.forwarded + counts.merged_reads + counts.merged_writes
+        if served * burst != asked or timeline.memory.moved.sum() != bursts * burst:
+            raise LawViolation(f"{program.operator}: {served * burst} of {asked} bytes asked of the DRAM were served")
     for stream in (*program.reads, *program.writes):
         if stream.size.sum() < stream.compulsory:
             raise LawViolation(

@@ -417,6 +417,26 @@ for row, *words in (
     case(f"technology: {row!r}", "mine.csv", *words)(
         lambda desk, row=row: desk.technology(f"{HEAD.replace('source', 'area_mm2,source')}{row}\n")
     )
+case("technology: two rows of one size and width", "mine.csv", "line 3", "different size_bytes or width_bits")(
+    lambda desk: desk.technology(f"{HEAD}sram_read,64,8,1,paper,\nsram_read,64,8,2,paper,\n")
+)
+case("show --area: misspelt technology", "45mn", "did you mean '45nm'?")(
+    lambda desk: ("show", "escalate", "--area", "--technology", "45mn")
+)
+case("show --area: a table without the parts", "mine.csv", "no energy for")(
+    lambda desk: (
+        (desk.technology(f"{HEAD}sram,64,8,1,paper,\n") and None)
+        or ("show", "escalate", "--area", "--technology", "mine.csv")
+    )
+)
+case("show --area: a chip that has no parameters", "scnn", "known from publications only")(
+    lambda desk: ("show", "scnn", "--area", "--set", "array.blocks=16")
+)
+case("show: no chip of that name", "scn", "is no architecture")(lambda desk: ("show", "scn", "--area"))
+case("show: area and memory at once", "--area and --memory")(
+    lambda desk: ("show", "escalate", "--area", "--memory", "detailed")
+)
+case("show: a technology without the area", "--area")(lambda desk: ("show", "escalate", "--technology", "45nm"))
 case("price: no run", "absent", "expected the folder of a finished run")(
     lambda desk: ("price", "absent", "--technology", "45nm")
 )
@@ -766,6 +786,11 @@ for key, value, words in (
     case(f"memory: {key} = {value}", "ddr.yaml" if len(words[0]) > 60 else "", *words)(
         lambda desk, key=key, value=value: desk.memory(key, value)
     )
+
+
+case("memory: a clock too slow for it", "escalate.yaml", "'clock' is 1 Hz", "expected at most 10000")(
+    lambda desk: (*RUN, "--memory", "detailed", "--set", "clock=1 Hz")
+)
 
 
 @case("memory: too small", "operator 'first'", "its tensors take", "the memory holds 2048")

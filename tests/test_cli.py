@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator import __version__
+from simulator import __version__, load_arch, load_trace, simulate
 from simulator.cli import main
 from simulator.program import STATES
 from simulator.trace import list_traces
@@ -62,7 +62,7 @@ def test_summary_holds_what_is_promised(summary: dict) -> None:
     assert (summary["arch"], summary["trace"], summary["verified"]) == ("escalate", "small", None)
     assert set(summary["macs"]) == {"dense", "effectual", "performed"}
     assert set(summary["dram"]) == {
-        "read_bytes", "write_bytes", "bandwidth_gb_s", "peak_gb_s", "memory",
+        "read_bytes", "write_bytes", "bandwidth_gb_s", "peak_gb_s", "bus_bytes", "memory",
         "stall_cycles", "stall_cycles_by_stream", "stall_cycles_by_cause",
     }  # fmt: skip
     assert set(summary["bound"]) == {"cycles", "by"}
@@ -165,6 +165,14 @@ def test_a_detailed_run_says_what_the_dram_did(detailed: Path, finished: Path, s
     assert counted["activate"] == said["dram"]["commands"]["activates"]
     priced = (dram["count"] * dram["own_pj"]).sum()
     assert priced == pytest.approx(said["energy_by_component_pj"]["dram"], rel=1e-12)
+
+
+def test_every_interval_of_traffic_has_a_length(small_trace: Path) -> None:
+    """Whatever the clocks: edges that fall together within rounding are one."""
+    for clock in range(1900, 2100, 5):
+        machine = load_arch("escalate", {"clock": f"{clock} MHz"})
+        table = simulate(load_trace(small_trace), machine, memory="lpddr5_6400").traffic
+        assert all(start < end for start, end in zip(table["start_cycle"], table["end_cycle"], strict=True))
 
 
 def test_the_memory_of_a_run_can_be_used_again(detailed: Path, small_trace: Path, tmp_path: Path) -> None:

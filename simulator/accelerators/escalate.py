@@ -22,14 +22,28 @@ from simulator.dataflow.tiles import ORDERS, Order, Span, Tiles, enumerate_tiles
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
+from simulator.hardware.butterfly import ButterflyNetwork
 from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.hardware.mac_row import MacRow
 from simulator.hardware.pe_array import RECORD, PEArray, channels_at_once
-from simulator.program import STATES, Action, Counts, Macs, Program, Stage, Stream, Unit, unit_of
+from simulator.program import (
+    STATES,
+    Action,
+    Counts,
+    Instances,
+    Macs,
+    Program,
+    Stage,
+    Stream,
+    Unit,
+    logic,
+    memory,
+    unit_of,
+)
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "tile"]
+__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "parts", "tile"]
 
 DEEPER = ("array.input_queue", "array.result_queue")
 """Parameters of which more never makes a run slower."""
@@ -64,6 +78,48 @@ class Chip(Part):
     dram: SimpleChannel
     coding: Coding
     tiling: Tiling
+
+
+def parts(chip: Chip) -> tuple[Instances, ...]:
+    """Return what the chip is made of, where the configuration says how much of it there is.
+
+    Not among it, for want of a size: what holds a slice's own coefficients, control, clock tree and wires.
+    """
+    return (*_array_parts(chip), *_buffer_parts(chip))
+
+
+def _array_parts(chip: Chip) -> Iterator[Instances]:
+    units, unit, row = chip.array.units, chip.channel_accumulation, chip.mac_row
+    word = unit.network_lanes + unit.network_lanes // 8  # bytes: 8-bit activations and their map
+    result = unit.result_bits // 8
+    yield from logic("input_queue", "register_8b", units * chip.array.input_queue * word, units * 2 * word)
+    networks = {"concentration": unit.concentrator}
+    if unit.dilution == "run_time":
+        networks["dilution"] = unit.diluter
+    for name, network in networks.items():
+        # All CAs of a stream share the controls of a word.
+        for kind, count in network.actions(units, chip.array.streams).items():
+            yield from logic(name, kind, count, size=network.lanes, width=_bits(network, kind))
+    yield from logic("channel_accumulation", "register_8b", units * -(-2 * unit.network_lanes // 8))
+    yield from logic("channel_accumulation", "add_16b", units * unit.adders)
+    if unit.choices:
+        yield from logic("channel_accumulation", "look_ahead_tap", units * unit.adders * unit.choices)
+    yield from logic("result_queue", "register_8b", units * chip.array.result_queue * result, units * 2 * result)
+    yield from logic("mac_row", "multiply_8b", units * row.multipliers * result)
+    yield from logic("mac_row", "add_32b", units * row.multipliers)
+    yield from memory("line_buffer", units * row.line_banks, row.line_bank, row.partial_sum_bits, ports="_1r1w")
+
+
+def _bits(network: ButterflyNetwork, kind: str) -> int:
+    """Return the width by which a technology table knows a part of a network."""
+    return 1 if kind == "butterfly_controls" else network.payload_bits
+
+
+def _buffer_parts(chip: Chip) -> Iterator[Instances]:
+    for name in ("activation_buffer", "coefficient_buffer", "output_buffer"):
+        buffer: Buffer = getattr(chip, name)
+        size = -(-buffer.size // buffer.banks)
+        yield from memory(name, buffer.banks, size, buffer.width_bits, buffer.ports, buffer.suffix)
 
 
 def geometry(operator: Operator, chip: Chip) -> Geometry:
@@ -362,9 +418,12 @@ def _array_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts) -> It
             networks["dilution"] = unit.diluter
         for name, network in networks.items():
             for kind, count in network.actions(passed, words).items():  # all CAs share the controls of a word
-                yield Action(name, kind.removesuffix("_1b"), kind, count)
+                yield Action(name, kind.removeprefix("butterfly_"), kind, count, network.lanes, _bits(network, kind))
         yield Action("channel_accumulation", "read codes", "register_8b", -(-passed * 2 * unit.network_lanes // 8))
         yield Action("channel_accumulation", "add", "add_16b", record[:, RECORD.index("pairs")])
+        if unit.choices:
+            chosen = record[:, RECORD.index("ca_busy")] * (unit.adders * unit.choices)
+            yield Action("channel_accumulation", "choose", "look_ahead_tap", chosen)
     if work.mapping == "decomposed":
         size = _results(match, record, chip) * (unit.result_bits // 8)
         yield Action("result_queue", "write", "register_8b", size)
@@ -387,12 +446,12 @@ def _mac_row_actions(match: Match, tiles: Tiles, chip: Chip, record: Counts, vec
     shares = min(work.bases, chip.array.slices) if chip.array.slices_own == "bases" else 1
     widths = np.array([len(segment.outputs) for _, segment in frame.planes])[tiles.plane]
     outputs = (tiles.last - tiles.first) * widths * np.array([len(p.outputs) for p in match.passes])[tiles.of_pass]
-    line = {"size": row.line_buffer, "width": row.partial_sum_bits}
+    line = {"size": row.line_bank, "width": row.partial_sum_bits}
     yield Action("mac_row", "multiply (8-bit parts)", "multiply_8b", products * bytes_of_operand)
     yield Action("mac_row", "add", "add_32b", products)
     yield Action("mac_row", "add up slices", "add_32b", outputs * (shares - 1))
-    yield Action("line_buffer", "read", "sram_read", updates + outputs * shares, **line)
-    yield Action("line_buffer", "write", "sram_write", updates, **line)
+    yield Action("line_buffer", "read", "sram_read_1r1w", updates + outputs * shares, **line)
+    yield Action("line_buffer", "write", "sram_write_1r1w", updates, **line)
 
 
 def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:
@@ -403,5 +462,5 @@ def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:
         ("output_buffer", chip.output_buffer, moved.outputs, moved.outputs),
     ):
         bank = {"size": buffer.size // buffer.banks, "width": buffer.width_bits}
-        yield Action(name, "write", "sram_write", -(-into * 8 // buffer.width_bits), **bank)
-        yield Action(name, "read", "sram_read", -(-out * 8 // buffer.width_bits), **bank)
+        yield Action(name, "write", f"sram_write{buffer.suffix}", -(-into * 8 // buffer.width_bits), **bank)
+        yield Action(name, "read", f"sram_read{buffer.suffix}", -(-out * 8 // buffer.width_bits), **bank)

@@ -16,6 +16,8 @@ from simulator.errors import InputError, nearest
 COLUMNS = ("kind", "size_bytes", "width_bits", "energy_pj", "area_mm2", "source", "note")
 WITHOUT_AREA = tuple(column for column in COLUMNS if column != "area_mm2")
 """The columns of a table of energies alone, which is read with every area unknown."""
+MOST_TO_LIST = 20
+"""Kinds that a message lists; more would fill the screen."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Technology:
     name: str
     origin: str
     entries: Mapping[str, tuple[Entry, ...]]
-    """Rows by kind, by ascending size."""
+    """Rows by kind, by ascending size and width."""
 
     def energy(self, kind: str, size: int = 0, width: int = 0) -> float:
         """Return picojoules of one action.
 
-        Memories are interpolated between the rows of their kind: log-log in size, in proportion to width; beyond the
-        rows the outermost slope goes on.
+        Memories are interpolated between the rows of their kind, log-log in size and in width; beyond the rows the
+        outermost slope goes on. Where no size is given at two widths, energy is in proportion to width.
 
         Raises:
             InputError: the table has no row of that kind, has logic where memory is asked for or the
@@ -56,19 +58,19 @@ class Technology:
         rows = self._rows(kind, size)
         if size == 0:
             return rows[0].energy_pj
-        per_bit = [row.energy_pj / row.width for row in rows]
-        if len(rows) == 1:
-            return per_bit[0] * width
         try:
-            return _at(size, [row.size for row in rows], per_bit) * width
+            if _has_widths(rows):
+                return _between_widths(size, width, [(row.size, row.width, row.energy_pj) for row in rows])
+            return _between_sizes(size, [(row.size, row.energy_pj / row.width) for row in rows]) * width
         except OverflowError:
             raise self._too_far(kind, size, "energy") from None
 
-    def area(self, kind: str, size: int = 0) -> float | None:
+    def area(self, kind: str, size: int = 0, width: int = 0) -> float | None:
         """Return mm² of one instance of what does such an action; None where the table does not know.
 
-        Memories are interpolated log-log in size between the rows of their kind that give an area, and beyond them as
-        energy is; a single one counts in proportion to size.
+        Memories are interpolated between the rows of their kind that give an area as energy is (those of the least
+        width where ``width`` is 0); where no size is given at two widths, width does not count, and a single area
+        counts in proportion to size.
 
         Raises:
             InputError: as for ``energy``.
@@ -77,19 +79,35 @@ class Technology:
         rows = self._rows(kind, size)
         if size == 0:
             return rows[0].area_mm2
-        known = [(row.size, row.area_mm2) for row in rows if row.area_mm2 is not None]
+        known = [(row.size, row.width, row.area_mm2) for row in rows if row.area_mm2 is not None]
         if not known:
             return None
         if len(known) == 1:
-            return known[0][1] * size / known[0][0]
+            return known[0][2] * size / known[0][0]
         try:
-            return _at(size, [at for at, _ in known], [area for _, area in known])
+            if _has_widths(rows):
+                return _between_widths(size, width or min(at for _, at, _ in known), known)
+            return _between_sizes(size, [(at, area) for at, _, area in known])
         except OverflowError:
             raise self._too_far(kind, size, "area") from None
 
+    def row(self, kind: str, size: int = 0, width: int = 0) -> Entry:
+        """Return the row of ``kind`` nearest to a memory of that size and width: the one to name as the source.
+
+        Raises:
+            InputError: as for ``energy``.
+
+        """
+        rows = self._rows(kind, size)
+        if size == 0:
+            return rows[0]
+        return min(rows, key=lambda r: abs(math.log(r.size / size)) + abs(math.log(r.width / (width or r.width))))
+
     def _rows(self, kind: str, size: int) -> tuple[Entry, ...]:
         if kind not in self.entries:
-            raise InputError(f"{self.origin}: no energy for '{kind}'{nearest(kind, self.entries)}")
+            hint = nearest(kind, self.entries)
+            hint = hint if len(self.entries) <= MOST_TO_LIST else hint.partition("; known")[0]
+            raise InputError(f"{self.origin}: no energy for '{kind}'{hint}")
         rows = self.entries[kind]
         if (size == 0) != (rows[0].size == 0):
             has, asked = ("memory", "logic, size_bytes 0") if size == 0 else ("logic", "memory, size_bytes above 0")
@@ -102,12 +120,29 @@ class Technology:
         )
 
 
-def _at(size: int, sizes: list[int], values: list[float]) -> float:
-    """Interpolate log-log between two rows or more, by ascending size; beyond them the outermost slope goes on."""
-    i = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
-    along = math.log(size / sizes[i - 1]) / math.log(sizes[i] / sizes[i - 1])
+def _has_widths(rows: tuple[Entry, ...]) -> bool:
+    """Return whether some size is given at two widths or more."""
+    return len({row.size for row in rows}) < len(rows)
+
+
+def _between_widths(size: int, width: int, points: list[tuple[int, int, float]]) -> float:
+    """Interpolate log-log over (size, width, value): along the sizes of each width, then across the widths."""
+    lines = {at: [(s, value) for s, w, value in points if w == at] for at in sorted({w for _, w, _ in points})}
+    return _between_sizes(width, [(at, _between_sizes(size, line)) for at, line in lines.items()])
+
+
+def _between_sizes(at: int, line: list[tuple[int, float]]) -> float:
+    """Interpolate log-log over (place, value), by ascending place; beyond them the outermost slope goes on.
+
+    One value counts everywhere.
+    """
+    if len(line) == 1:
+        return line[0][1]
+    places, values = zip(*line, strict=True)
+    i = min(max(bisect_left(places, at), 1), len(places) - 1)
+    along = math.log(at / places[i - 1]) / math.log(places[i] / places[i - 1])
     # As a power, not through logarithms of values: a table with every energy doubled costs exactly the double.
-    return values[i - 1] * math.pow(values[i] / values[i - 1], along)
+    return float(values[i - 1] * math.pow(values[i] / values[i - 1], along))
 
 
 def list_technologies() -> tuple[str, ...]:
@@ -147,10 +182,14 @@ def parse_technology(text: str, name: str, origin: str) -> Technology:
         if not row["source"]:
             raise InputError(f"{where}: '{row['kind']}' names no source")
         others = entries.setdefault(row["kind"], [])
-        if any(other.size == size or other.size == 0 or size == 0 for other in others):
-            raise InputError(f"{where}: '{row['kind']}' is given before; expected one row, or different size_bytes")
+        if any((other.size, other.width) == (size, width) or other.size == 0 or size == 0 for other in others):
+            raise InputError(
+                f"{where}: '{row['kind']}' is given before; expected one row, or different size_bytes or width_bits"
+            )
         others.append(Entry(size, width, energy, row["source"], row["note"] or "", area))
-    return Technology(name, origin, {kind: tuple(sorted(rows, key=lambda r: r.size)) for kind, rows in entries.items()})
+    return Technology(
+        name, origin, {kind: tuple(sorted(rows, key=lambda r: (r.size, r.width))) for kind, rows in entries.items()}
+    )
 
 
 def _area(written: str | None, size: int, where: str) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 import simpy
@@ -31,9 +31,11 @@ class Transfer:
     write: bool
     start: int
     """When the DMA engine asks for it."""
-    free: int = -1
+    takes: int = field(default=0, init=False)
+    """Cycles that its bytes need at the channel's peak."""
+    free: int = field(default=-1, init=False)
     """When the DMA engine can ask for the next."""
-    done: int = -1
+    done: int = field(default=-1, init=False)
     """When what was read can be used, or what was written is safe."""
 
 
@@ -47,7 +49,7 @@ class Channel(Protocol):
         """Wait until the next transfer can be asked for; return the event at which this one is done."""
 
     def busy_until(self, now: int) -> int:
-        """Return until when, up to ``now``, something was under way."""
+        """Return until when, up to ``now``, a transfer was under way: not done, or on a plain channel not over."""
 
     def finish(self, now: int) -> int:
         """Return when, from ``now`` on, the last byte has been moved."""
@@ -69,15 +71,15 @@ class _Plain:
     def __init__(self, memory: SimpleChannel, env: simpy.Environment, clock: int) -> None:
         self.transfers: list[Transfer] = []
         self._memory, self._env, self._clock = memory, env, clock
-        self._latency = memory.latency_cycles(clock)
+        self._latency = memory.latency_cycles(clock, write=False)
         self._free = 0
 
     def move(self, transfer: Transfer, address: int) -> Generator[simpy.Event, object, simpy.Event]:
-        takes = self._memory.at_least(transfer.size, self._clock)
-        self._free = transfer.free = transfer.start + takes
+        transfer.takes = self._memory.at_least(transfer.size, self._clock)
+        self._free = transfer.free = transfer.start + transfer.takes
         transfer.done = transfer.free if transfer.write else transfer.free + self._latency
         self.transfers.append(transfer)
-        yield self._env.timeout(takes)
+        yield self._env.timeout(transfer.takes)
         return self._env.timeout(transfer.done - transfer.free)
 
     def busy_until(self, now: int) -> int:
@@ -95,15 +97,19 @@ class _Detailed:
 
     def __init__(self, memory: Dram, env: simpy.Environment, clock: int) -> None:
         self.transfers: list[Transfer] = []
-        self._env, self._port = env, memory.open(clock)
+        self._memory, self._env, self._clock = memory, env, clock
+        self._port = memory.open(clock)
         self._entering: deque[tuple[Transfer, simpy.Event]] = deque()
         self._leaving: deque[tuple[Transfer, simpy.Event]] = deque()
         self._asked = env.event()
-        self._done = 0
+        self._done = self._bytes = self._needed = 0
         env.process(self._run())
 
     def move(self, transfer: Transfer, address: int) -> Generator[simpy.Event, object, simpy.Event]:
         taken, done = self._env.event(), self._env.event()
+        self._bytes += transfer.size
+        transfer.takes = self._memory.at_least(self._bytes, self._clock) - self._needed
+        self._needed += transfer.takes
         self._port.begin(transfer.start, address, transfer.size, transfer.write)
         self.transfers.append(transfer)
         self._entering.append((transfer, taken))
@@ -117,7 +123,7 @@ class _Detailed:
         return now if self._leaving else min(self._done, now)
 
     def finish(self, now: int) -> int:
-        return max(now, self._port.finish())
+        return self._port.finish(now)
 
     def activity(self) -> Activity | None:
         return self._port.activity()

@@ -4,7 +4,7 @@ A cycle belongs to the memory if no stage works in it: then nothing but a transf
 the oldest transfer that is not done, and to a cause:
 
 * ``bandwidth``: the time that its bytes, and those of writes still in the buffers, take at the peak of all channels;
-* ``latency``: that of a lone read, where it is not hidden behind the transfer before;
+* ``latency``: that of a lone read, where it is not hidden behind the transfer before, or of the last write;
 * ``conflicts``: all beyond: rows to close and open, turns of the bus, bank groups, refresh; never a plain channel's.
 """
 
@@ -83,22 +83,23 @@ class _Turn:
 
 
 def _turns(transfers: Sequence[Transfer], cycles: int, memory: Memory, clock: int) -> Iterator[_Turn]:
-    """Yield the turn of each transfer, then that of the writes that are left in the memory's buffers.
+    """Yield the turn of each transfer, then that of the writes left in the memory's buffers, as the last one's.
 
     Writes are done before they have crossed the bus; the time that they still need at the peak is owed, and found again
     in the turns that follow.
     """
+    read, write = (memory.latency_cycles(clock, way) for way in (False, True))
     now = owed = 0
     for transfer in transfers:
         begin = max(transfer.start, now)
-        owed = max(0, owed - (begin - now)) + memory.at_least(transfer.size, clock)
+        owed = max(0, owed - (begin - now)) + transfer.takes
         now = max(now, transfer.done)
-        alone = 0 if transfer.write else max(0, memory.latency_cycles(clock) - (begin - transfer.start))
+        alone = 0 if transfer.write else max(0, read - (begin - transfer.start))
         yield _Turn(transfer, begin, now, _causes(now - begin, owed, alone))
         owed = max(0, owed - (now - begin))
     last = next((transfer for transfer in reversed(transfers) if transfer.write), None)
     if last is not None:
-        yield _Turn(last, now, cycles, _causes(cycles - now, owed, 0))
+        yield _Turn(last, now, cycles, _causes(cycles - now, owed, write))
 
 
 def _causes(length: int, bandwidth: int, latency: int) -> tuple[int, int, int]:

@@ -31,3 +31,8 @@ class Buffer(Part):
     def bytes_per_cycle(self) -> int:
         """Bytes that a stream reads per cycle."""
         return self.banks * self.ports * self.width_bits // 8
+
+    @property
+    def suffix(self) -> str:
+        """What the kinds of such banks end in, in a technology table; more ports than four count as four."""
+        return {1: "", 2: "_2rw"}.get(self.ports, "_4rw")

@@ -248,7 +248,7 @@ class ButterflyNetwork(BaseModel):
         return 1
 
     def actions(self, words: Counted, control_generations: Counted) -> dict[str, Counted]:
-        """Count what passing words costs, by kind of action in a technology table.
+        """Count what passing words costs, by kind of action in a technology table, where gates are counted.
 
         Parameters
         ----------
@@ -260,12 +260,11 @@ class ButterflyNetwork(BaseModel):
 
         Returns
         -------
-        ``multiplexer_1b``: one-bit 2:1 multiplexers passed, :attr:`multiplexers` per word. With a run-time mask
-        also ``full_adder_1b``: one-bit full adders evaluated, :attr:`full_adders` per control generation. The
-        rotators are not counted.
+        ``butterfly_switches``: words through the switches; with a run-time mask also ``butterfly_controls``: masks
+        whose prefixes are counted and rotated. Both are networks of :attr:`lanes`, the latter of one bit each.
 
         """
-        counts = {"multiplexer_1b": words * self.multiplexers}
+        counts = {"butterfly_switches": words}
         if self.run_time_mask:
-            counts["full_adder_1b"] = control_generations * self.full_adders
+            counts["butterfly_controls"] = control_generations
         return counts

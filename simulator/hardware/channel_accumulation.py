@@ -65,13 +65,22 @@ class ChannelAccumulation(Part):
 
     @property
     def concentrator(self) -> ButterflyNetwork:
-        """The inverse butterfly that gathers codes (present, sign) under the activation's map."""
-        return ButterflyNetwork(lanes=self.network_lanes, payload_bits=2, run_time_mask=True)
+        """The inverse butterfly that gathers codes (present, sign) under the activation's map.
+
+        Without a window, codes that are packed densely are of no use unless the 8-bit activations move with them.
+        """
+        payload = 2 + (8 if self.concentration == "ideal" else 0)
+        return ButterflyNetwork(lanes=self.network_lanes, payload_bits=payload, run_time_mask=True)
 
     @property
     def latency(self) -> int:
         """Cycles from a broadcast word to its first sum: the networks, then the adders' result register."""
         return (self.diluter.latency if self.dilution == "run_time" else 0) + self.concentrator.latency + 1
+
+    @property
+    def choices(self) -> int:
+        """Codes among which each adder chooses: its own and one of each offset; 0 where there is no window."""
+        return 1 + len(self.offsets) if self.concentration == "window" and self.offsets else 0
 
     def window(self) -> Window:
         """Return the window in the form that the kernels take."""

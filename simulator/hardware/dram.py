@@ -19,11 +19,15 @@ class Memory(Protocol):
     def burst(self) -> int:
         """Bytes of the smallest access."""
 
+    @property
+    def bandwidth(self) -> float:
+        """Peak of all channels in bytes per second, reads and writes together."""
+
     def at_least(self, size: int, clock: int) -> int:
         """Return the core cycles that no order of accesses can beat for ``size`` bytes: bytes ÷ bandwidth."""
 
-    def latency_cycles(self, clock: int) -> int:
-        """Return the core cycles from a read to its data while nothing else happens, beyond the transfer itself."""
+    def latency_cycles(self, clock: int, write: bool) -> int:
+        """Return the core cycles that a lone read or write takes beyond its transfer, where it must be waited for."""
 
 
 class SimpleChannel(Part):
@@ -44,9 +48,9 @@ class SimpleChannel(Part):
         """See ``Memory``: rounded up to whole cycles."""
         return -(-size * clock // self.bandwidth)
 
-    def latency_cycles(self, clock: int) -> int:
-        """See ``Memory``: rounded up to whole cycles."""
-        return -(-self.latency * clock // 10**12)
+    def latency_cycles(self, clock: int, write: bool) -> int:
+        """See ``Memory``: rounded up to whole cycles; writes are posted."""
+        return 0 if write else -(-self.latency * clock // 10**12)
 
 
 def whole_bursts(size: NDArray[np.int64], burst: int) -> NDArray[np.int64]:

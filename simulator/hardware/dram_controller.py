@@ -21,6 +21,7 @@ from simulator.hardware.dram_state import (
     BINS,
     BUCKET_CYCLES,
     BUCKETS,
+    DRAINED,
     ENDED,
     FAR,
     IS_WRITE,
@@ -33,7 +34,9 @@ from simulator.hardware.dram_state import (
     READ,
     REFRESH,
     ROW,
+    SERVED,
     SLOTS,
+    TAKEN,
     WATCHED,
     WRITE,
     Ints,
@@ -630,9 +633,9 @@ def _take(rules: Rules, state: State, now: int, address: int, write: bool) -> in
 
 @kernel
 def advance(
-    rules: Rules, state: State, arrival: Ints, address: Ints, write: Any, last: bool, until: int, drain: bool
+    rules: Rules, state: State, arrival: Ints, address: Ints, write: Any, goal: int, until: int
 ) -> tuple[int, int]:
-    """Take requests in, in order, and serve them; go on until all are taken, and if they are the last until done.
+    """Take requests in, in order, and serve them, up to a goal.
 
     Args:
         rules: what the controller obeys.
@@ -640,9 +643,8 @@ def advance(
         arrival: (N,): the cycle from which each request waits to be taken; 0: as fast as the queues accept.
         address: (N,): bytes.
         write: (N,) bool.
-        last: whether no more requests follow, as far as is known.
+        goal: one of TAKEN, SERVED, DRAINED and TIME; beyond the first, no more requests follow as far as is known.
         until: the last cycle to visit.
-        drain: whether the end is reached only when no write is left in the buffers.
 
     Returns:
         How many were taken, and why it ended there.
@@ -690,13 +692,15 @@ def advance(
             total.taken += 1
             taken += 1
         if taken == count:
-            if not last:
+            if goal == TAKEN:
                 return taken, MORE_REQUESTS
             again = FAR
         for c in range(rules.channels):
             again = min(again, state.channel[c].wake)
-        if taken == count and total.unissued == 0 and (total.undrained == 0 if drain else again > total.last_done):
-            return taken, ENDED
+        if taken == count and total.unissued == 0:
+            served, drained = again > total.last_done, total.undrained == 0
+            if (goal == SERVED and served) or (goal == DRAINED and drained):
+                return taken, ENDED
         if again > until:
             return taken, PAUSED
         total.now = again

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 
 from simulator.hardware.dram_controller import advance
 from simulator.hardware.dram_requests import Counts, check_addresses, count_run
-from simulator.hardware.dram_state import FAR, MORE_REQUESTS, MORE_WAITERS, PAUSED, Ints, more_waiters, new_state
+from simulator.hardware.dram_state import (
+    DRAINED,
+    FAR,
+    MORE_REQUESTS,
+    MORE_WAITERS,
+    PAUSED,
+    SERVED,
+    TAKEN,
+    TIME,
+    Ints,
+    more_waiters,
+    new_state,
+)
 
 if TYPE_CHECKING:
     from simulator.hardware.dram_timing import Dram
@@ -69,7 +81,7 @@ class DetailedPort:
         self._memory, self._rules, self._clock = memory, memory.rules, clock
         self._state = new_state(self._rules)
         self._under_way: deque[_Transfer] = deque()
-        self._ended = False
+        self._end: int | None = None
 
     def begin(self, now: int, address: int, size: int, write: bool) -> None:
         """Ask for ``size`` bytes (above 0) from or to ``address`` at core cycle ``now``, behind those before.
@@ -104,10 +116,12 @@ class DetailedPort:
         while True:
             feeding = next((t for t in self._under_way if t.taken < len(t.lines)), None)
             if feeding is None:
-                taken, why = self._advance(NOTHING, NOTHING, np.zeros(0, np.bool_), limit, last=True)
+                taken, why = self._wait(SERVED, limit)
             else:
                 rest = slice(feeding.taken, None)
-                taken, why = self._advance(feeding.arrival[rest], feeding.lines[rest], feeding.write[rest], limit)
+                taken, why = self._advance(
+                    feeding.arrival[rest], feeding.lines[rest], feeding.write[rest], TAKEN, limit
+                )
                 feeding.taken += taken
             if why == MORE_WAITERS:
                 self._state = more_waiters(self._state)
@@ -126,43 +140,40 @@ class DetailedPort:
         """Whether a transfer is not done."""
         return bool(self._under_way)
 
-    def finish(self) -> int:
-        """Let the writes that still wait cross the bus; return the core cycle in which the last data has.
+    def finish(self, now: int) -> int:
+        """Let the writes that still wait cross the bus; return the core cycle in which a run ends that is over ``now``.
 
-        DRAMsim3's controllers would keep a few for ever; here no run ends before its bytes have been moved.
+        DRAMsim3's controllers would keep a few for ever; here no run ends before its bytes have been moved. Refreshes
+        and standby go on up to the end of the run.
         """
         self._rules = self._rules._replace(write_low=0)
         channel, total = self._state.channel, self._state.total
         total["watched"] = 0
         waits = channel["writes"] > 0
         channel["wake"][waits] = np.minimum(channel["wake"][waits], total["now"][0] + 1)
-        self._advance(NOTHING, NOTHING, np.zeros(0, np.bool_), FAR, last=True, drain=True)
-        self._ended = True
-        return self._core_cycles(self._end)
+        self._wait(DRAINED, FAR)
+        timing, burst = self._memory.timing, self._memory.organisation.burst_cycles
+        written = int(total["last_write"][0]) + timing.AL + timing.CWL + burst if total["writes"][0] else 0
+        moved = max(int(total["last_done"][0]), written)
+        end = max(now, self._core_cycles(moved))
+        self._end = max(moved, end * 10**12 // (self._clock * timing.tCK))
+        self._wait(TIME, self._end - 1)
+        return end
 
     def activity(self) -> Activity:
         """Return what was done, after ``finish``."""
-        assert self._ended
+        assert self._end is not None
         counts = count_run(self._state, self._end)
         return Activity(counts, self._state.moved * self._memory.burst, 1 << int(self._state.total["bin_bits"][0]))
 
-    @property
-    def _end(self) -> int:
-        total, timing = self._state.total[0], self._memory.timing
-        burst = self._memory.organisation.burst_cycles
-        written = int(total["last_write"]) + timing.AL + timing.CWL + burst if total["writes"] else 0
-        return max(int(total["last_done"]), written)
+    def _wait(self, goal: int, until: int) -> tuple[int, int]:
+        """Go on without new requests."""
+        return self._advance(NOTHING, NOTHING, np.zeros(0, np.bool_), goal, until)
 
     def _advance(
-        self,
-        arrival: Ints,
-        address: Ints,
-        write: NDArray[np.bool_],
-        until: int,
-        last: bool = False,
-        drain: bool = False,
+        self, arrival: Ints, address: Ints, write: NDArray[np.bool_], goal: int, until: int
     ) -> tuple[int, int]:
-        return advance(self._rules, self._state, arrival, address, write, last, until, drain)
+        return advance(self._rules, self._state, arrival, address, write, goal, until)
 
     def _keep_times(self) -> None:
         """Keep the times of all requests under way, and watch the transfer that began first."""

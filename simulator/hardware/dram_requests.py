@@ -14,6 +14,8 @@ from simulator.hardware.dram_state import (
     BUCKET_CYCLES,
     FAR,
     MORE_WAITERS,
+    SERVED,
+    TAKEN,
     Ints,
     Rules,
     State,
@@ -92,19 +94,19 @@ class Stream:
 
     def feed(self, arrival: Ints, address: Ints, write: NDArray[np.bool_]) -> None:
         """Take requests in, in order, and serve as much as that takes; see ``simulate_requests``."""
-        self._advance(arrival, address, write, last=False)
+        self._advance(arrival, address, write, TAKEN)
 
     def finish(self) -> Counts:
         """Serve what is left, and count."""
         nothing = np.zeros(0, np.int64)
-        self._advance(nothing, nothing, np.zeros(0, np.bool_), last=True)
+        self._advance(nothing, nothing, np.zeros(0, np.bool_), SERVED)
         total = self.state.total[0]
         return count_run(self.state, int(total["last_done"]) + 1 if total["next_index"] else 0)
 
-    def _advance(self, arrival: Ints, address: Ints, write: NDArray[np.bool_], last: bool) -> None:
+    def _advance(self, arrival: Ints, address: Ints, write: NDArray[np.bool_], goal: int) -> None:
         """See ``advance``; room for merged reads is made when it runs out."""
         while True:
-            taken, why = advance(self.rules, self.state, arrival, address, write, last, FAR, False)
+            taken, why = advance(self.rules, self.state, arrival, address, write, goal, FAR)
             if why != MORE_WAITERS:
                 return
             self.state = more_waiters(self.state)

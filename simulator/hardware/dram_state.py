@@ -21,6 +21,9 @@ MORE_REQUESTS, MORE_WAITERS, ENDED, PAUSED, WATCHED = range(5)
 more happens up to the cycle asked for, or all requests that are watched have been served."""
 ROW, IS_WRITE, SLOTS = 32, 1 << 31, (1 << 31) - 1
 """How an entry of a bank's queue is packed: the row, whether it writes, and the line's slot."""
+TAKEN, SERVED, DRAINED, TIME = range(4)
+"""Where ``advance`` ends: all requests are taken; all have called back; no write is left in the buffers, either; or
+nowhere but at the last cycle asked for."""
 BANKS = 20
 """A waiting request is packed as slot and bank; its bank's number has this many bits."""
 BINS = 128

@@ -23,7 +23,7 @@ from simulator.hardware.dram_state import FAR, NO_ENTRY, Rules
 FIELDS = {"ro": "row", "ch": "channel", "ra": "rank", "bg": "bank group", "ba": "bank", "co": "column"}
 """Letters of an address mapping."""
 
-MOST_BANKS, LARGEST_MEMORY = 2**14, 2**50
+MOST_BANKS, MOST_LINES, LARGEST_MEMORY = 2**14, 2**20, 2**50
 """Limits beyond all hardware, so that a controller's state fits this machine, and addresses 64 bits."""
 
 
@@ -313,18 +313,30 @@ class Dram(Part):
     """Without them, energy is not known."""
     controller: Controller
 
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        o, c, t = self.organisation, self.controller, self.timing
+        banks = o.ranks * o.bank_groups * o.banks_per_group
+        lines = o.channels * (c.read_queue + c.write_buffer + banks * c.bank_queue + t.AL + t.CL + o.burst_cycles)
+        if lines > MOST_LINES:
+            raise ValueError(
+                f"expected at most {MOST_LINES} lines under way in all queues and on all buses, not {lines}"
+            )
+        return self
+
     @field_validator("timing")
     @classmethod
     def _leaves_time_between_refreshes(cls, value: Timing, info: ValidationInfo) -> Timing:
         if "organisation" not in info.data:
             return value
         o, t = info.data["organisation"], value
+        interval = t.tREFI // o.ranks
         rows = 2 * (t.tRAS + t.tRP) + o.bank_groups * o.banks_per_group * max(1, t.tPPD)
         least = t.tRFC + rows + t.AL + t.CWL + o.burst_cycles + t.tWR
-        if t.tREFI < least:
+        if interval < least:
             raise ValueError(
-                f"expected a tREFI of at least {least}, in which a refresh, closing all rows and an access fit, "
-                f"not {t.tREFI}"
+                f"expected a tREFI of at least {least * o.ranks}, so that a refresh, closing all rows and an access "
+                f"fit between the refreshes of {o.ranks} ranks, not {t.tREFI}"
             )
         return value
 
@@ -350,6 +362,12 @@ class Dram(Part):
         """Bytes of all channels."""
         return self.organisation.capacity
 
+    @property
+    def bandwidth(self) -> float:
+        """See ``Memory``."""
+        o = self.organisation
+        return o.channels * o.line * 10**12 / (o.burst_cycles * self.timing.tCK)
+
     def at_least(self, size: int, clock: int) -> int:
         """See ``Memory``: all channels' data buses busy all the time."""
         per_burst = self.organisation.burst_cycles * self.timing.tCK * clock
@@ -359,9 +377,10 @@ class Dram(Part):
         """Return all channels at rest, beside a core at ``clock`` Hz."""
         return DetailedPort(self, clock)
 
-    def latency_cycles(self, clock: int) -> int:
-        """See ``Memory``: the way through the queues, an activate and a read, rounded up."""
-        cycles = 2 + self.timing.tRCDRD + self.timing.CL  # the read is posted AL early, and its data come AL later
+    def latency_cycles(self, clock: int, write: bool) -> int:
+        """See ``Memory``: the way through the queues, an activate and a command's latency, rounded up."""
+        t = self.timing
+        cycles = 2 + (t.tRCDWR + t.CWL if write else t.tRCDRD + t.CL)  # posted AL early, the data come AL later
         return -(-cycles * self.timing.tCK * clock // 10**12)
 
     @property

@@ -22,12 +22,23 @@ class MacRow(Part):
     """8-bit multipliers, w."""
     line_buffer: Bytes
     """Room for the partial sums of the output rows that are open while one row of pixels streams by."""
+    line_banks: Annotated[int, Field(ge=1)]
+    """Banks of the line buffer, each with a port to read and one to write a partial sum per cycle."""
     partial_sum_bits: Annotated[int, Field(ge=8, multiple_of=8)]
     """Width of a partial sum."""
 
+    @property
+    def line_bank(self) -> int:
+        """Bytes of one bank of the line buffer."""
+        return -(-self.line_buffer // self.line_banks)
+
     def cycles(self, kernel_size: tuple[int, int]) -> int:
-        """Cycles that one T keeps the row busy: ⌈R·S ÷ w⌉."""
-        return -(-kernel_size[0] * kernel_size[1] // self.multipliers)
+        """Cycles that one T keeps the row busy: ⌈R·S ÷ w⌉, and no less than the line buffer needs.
+
+        That reads a column of each of R open rows, and one that is complete.
+        """
+        rows, columns = kernel_size
+        return max(-(-rows * columns // self.multipliers), -(-(rows + 1) // self.line_banks))
 
     def columns(self, open_rows: int) -> int:
         """Output columns of ``open_rows`` rows whose partial sums fit the line buffer."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.engine import Timeline
+from simulator.hardware.dram_state import BINS
 from simulator.memory import SIMPLE, RunMemory
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from simulator.program import Counts
     from simulator.results.result import OperatorResult
 
-BINS = 128
-"""Most bins of time per operator, a power of two."""
 WAYS = ("read", "write")
 
 
@@ -51,11 +50,14 @@ def traffic(timeline: Timeline, memory: RunMemory, clock: int) -> tuple[Any, Cou
     """
     cycles = timeline.cycles
     if timeline.memory is not None and memory.detailed is not None:
-        width = timeline.memory.bin_cycles * memory.detailed.chip.timing.tCK * clock / 10**12
-        bins = max(1, min(BINS, int(np.ceil(cycles / width))))
-        moved = timeline.memory.moved[:bins].copy()
-        moved[-1] += timeline.memory.moved[bins:].sum(axis=0)
-        return np.minimum(np.arange(bins + 1) * width, cycles), moved
+        moved, width = timeline.memory.moved, timeline.memory.bin_cycles * memory.detailed.chip.timing.tCK * clock
+        while BINS * width < cycles * 10**12:  # nothing was moved for long at the end
+            moved, width = np.pad(moved.reshape(-1, 2, 2).sum(axis=1), ((0, BINS // 2), (0, 0))), 2 * width
+        starts = np.arange(BINS) * width / 10**12
+        bins = max(1, int((starts < cycles).sum()))
+        kept = moved[:bins].copy()
+        kept[-1] += moved[bins:].sum(axis=0)
+        return np.append(starts[:bins], cycles), kept
     step = 1 << max(0, (cycles - 1).bit_length() - BINS.bit_length() + 1)
     edges = np.minimum(np.arange(-(-cycles // step) + 1) * step, cycles)
     moved = np.zeros((len(edges) - 1, 2), np.int64)
@@ -69,7 +71,7 @@ def traffic(timeline: Timeline, memory: RunMemory, clock: int) -> tuple[Any, Cou
     return edges, moved
 
 
-def memory_summary(operators: Iterable[OperatorResult], memory: RunMemory, clock: int) -> dict[str, Any]:
+def memory_summary(operators: Iterable[OperatorResult], memory: RunMemory) -> dict[str, Any]:
     """Return what a run's summary says of its memory, beyond bytes; all but stalls and peak for a detailed one only."""
     chosen = list(operators)
     by_stream: dict[str, int] = {}
@@ -77,10 +79,10 @@ def memory_summary(operators: Iterable[OperatorResult], memory: RunMemory, clock
     for stall in (stall for operator in chosen for stall in operator.memory_stalls):
         by_stream[stall.stream] = by_stream.get(stall.stream, 0) + stall.cycles
         by_cause[stall.cause] = by_cause.get(stall.cause, 0) + stall.cycles
-    large = 10**12
     found: dict[str, Any] = {
+        "bus_bytes": sum(operator.bus_bytes for operator in chosen),
         "memory": SIMPLE if memory.detailed is None else memory.detailed.name,
-        "peak_gb_s": large * clock / memory.model.at_least(large, clock) / 1e9,
+        "peak_gb_s": memory.model.bandwidth / 1e9,
         "stall_cycles": sum(by_cause.values()),
         "stall_cycles_by_stream": by_stream,
         "stall_cycles_by_cause": by_cause,
@@ -105,6 +107,7 @@ def detailed_summary(activities: Iterable[Activity], dram: Dram) -> dict[str, An
     issued = reads - forwarded  # a forwarded read is served in the cycle after it was taken in
     waited = total("read_latency") - forwarded - issued * dram.rules.read_delay
     return {
+        "priced_by": "bit" if dram.currents is None else "command",
         "commands": {name: total(name) for name in ("activates", "reads", "writes", "precharges", "refreshes")},
         "row_hit_rate": total("row_hits") / accesses if accesses else None,
         "read_latency_ns": total("read_latency") * nanoseconds / reads if reads else None,

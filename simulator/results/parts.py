@@ -17,7 +17,10 @@ def area_by_component(parts: Iterable[Instances], technology: Technology) -> dic
     """
     totals: dict[str, float | None] = {}
     for part in parts:
-        area, before = technology.area(part.kind, part.size), totals.get(part.component, 0.0)
+        if part.overlaps:
+            totals.setdefault(part.component, 0.0)
+            continue
+        area, before = technology.area(part.kind, part.size, part.width), totals.get(part.component, 0.0)
         totals[part.component] = None if area is None or before is None else before + part.count * area
     return totals
 

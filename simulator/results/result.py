@@ -59,6 +59,12 @@ class OperatorResult:
         """Bytes written to DRAM."""
         return sum(int(stream.size.sum()) for stream in self.program.writes)
 
+    @cached_property
+    def bus_bytes(self) -> int:
+        """Bytes that crossed the DRAM's bus: requests of one line that met in a detailed memory cross it once."""
+        memory = self.timeline.memory
+        return self.read_bytes + self.write_bytes if memory is None else int(memory.moved.sum())
+
     @property
     def utilization(self) -> float:
         """MACs performed over those that the units in use could have performed."""
@@ -211,7 +217,7 @@ class Result:
                 "macs_performed": o.program.macs.performed,
                 "dram_read_bytes": o.read_bytes,
                 "dram_write_bytes": o.write_bytes,
-                "bandwidth_gb_s": (o.read_bytes + o.write_bytes) * self.clock / o.cycles / 1e9,
+                "bandwidth_gb_s": o.bus_bytes * self.clock / o.cycles / 1e9,
                 "utilization": o.utilization,
                 "bound_cycles": o.bound[0],
                 "bound_by": o.bound[1],
@@ -263,8 +269,8 @@ class Result:
             "dram": {
                 "read_bytes": read,
                 "write_bytes": written,
-                "bandwidth_gb_s": (read + written) / self.seconds / 1e9,
-                **memory_summary(self.operators, self.memory, self.clock),
+                "bandwidth_gb_s": sum(o.bus_bytes for o in self.operators) / self.seconds / 1e9,
+                **memory_summary(self.operators, self.memory),
             },
             "utilization": sum(o.program.macs.performed for o in self.operators) / possible,
             "bound": {"cycles": sum(by_cause.values()), "by": max(by_cause, key=lambda cause: by_cause[cause])},

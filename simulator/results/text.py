@@ -116,9 +116,17 @@ def print_memory(dram: dict[str, Any], cycles: int, console: Console) -> None:
         reads = "" if queueing is None else f", reads take {latency:.0f} ns, {queueing:.0f} of them in queues"
         console.print(
             f"{dram['memory']}: {dram['row_hit_rate']:.1%} row hits, {dram['commands']['activates']:,} activates, "
-            f"{dram['commands']['refreshes']:,} refreshes{reads}",
+            f"{dram['commands']['refreshes']:,} refreshes{reads}{_priced(dram)}",
             soft_wrap=True,
         )
+
+
+def _priced(dram: dict[str, Any]) -> str:
+    return (
+        ""
+        if dram["priced_by"] == "command"
+        else "; no currents, so its energy is that of the chip's channel, by the bit"
+    )
 
 
 def print_energy(by_component: dict[str, float], technology: str, console: Console) -> None:

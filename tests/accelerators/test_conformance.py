@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from simulator import load_arch, load_trace, simulate
-from simulator.accelerators import accelerator, list_accelerators
+from simulator.accelerators import accelerator, list_accelerators, parts_of
 from simulator.arch import Arch, Config, list_configs, read_config, validate
 from simulator.errors import InputError
 from simulator.memory import DETAILED, SIMPLE
@@ -128,7 +128,8 @@ def test_conservation(chip: str, memory: str, operator: Operator, data: st.DataO
     moved = summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
     assert moved == sum(streams["bytes"])
     crossed = sum(result.traffic["read_bytes"]) + sum(result.traffic["write_bytes"])
-    assert crossed == moved - lines_saved(result)
+    assert crossed == moved - lines_saved(result) == summary["dram"]["bus_bytes"]
+    assert summary["dram"]["bandwidth_gb_s"] <= summary["dram"]["peak_gb_s"]
     stalls = summary["dram"]["stall_cycles_by_cause"]
     assert sum(stalls.values()) == sum(summary["dram"]["stall_cycles_by_stream"].values()) <= summary["cycles"]
     assert summary["energy_pj"] == pytest.approx(sum(result.energies))
@@ -262,6 +263,30 @@ def test_memories_move_the_same_bytes_of_real_traces(chip: str) -> None:
             assert operator.cycles >= operator.bound[0]
         compared.append(trace)
     assert compared, "no shipped trace runs on this chip"
+
+
+@chips
+def test_no_part_acts_more_often_than_it_can(chip: str) -> None:
+    """On every shipped trace: actions of a kind of part, at most one per instance and cycle."""
+    machine = load_arch(chip)
+    able: dict[tuple[str, str], int] = {}
+    for part in parts_of(accelerator(machine.config.accelerator), machine.chip):
+        if not part.static:
+            able[part.component, part.kind] = able.get((part.component, part.kind), 0) + part.count
+    found = set()
+    for trace in list_traces():
+        try:
+            result = simulate(load_trace(trace), machine)
+        except InputError:
+            continue
+        for operator in result.operators:
+            done: dict[tuple[str, str], int] = {}
+            for action in operator.program.actions:
+                key = (action.component, action.kind)
+                done[key] = done.get(key, 0) + int(action.count.sum())
+            found |= {key for key in done if key in able}
+            assert {k: n for k, n in done.items() if n > able.get(k, n) * operator.cycles} == {}, operator.name
+    assert found or not able
 
 
 @chips

@@ -132,6 +132,32 @@ def test_stalls_of_one_tile_by_hand() -> None:
     )
 
 
+def test_a_lone_write_waits_for_no_conflict() -> None:
+    memory = read_memory("ddr4_3200").chip
+    work = program([0], [[5]], [64], 1)
+    found = {s.cause: s.cycles for s in memory_stalls(work, play(work, memory, 10**9), memory, 10**9)}
+    assert found["latency"] == pytest.approx(memory.latency_cycles(10**9, write=True), abs=1)
+    assert found.get("conflicts", 0) <= 1  # the way back of the posted write, rounded
+
+
+def test_small_transfers_need_no_more_bandwidth_than_all_their_bytes() -> None:
+    memory = read_memory("hbm2_8ch_il64").chip
+    work = program([64] * 200, [[0] * 200], [0] * 200, 200)
+    found = {s.cause: s.cycles for s in memory_stalls(work, play(work, memory, 10**9), memory, 10**9)}
+    assert found["bandwidth"] <= memory.at_least(200 * 64, 10**9)
+
+
+def test_standby_and_refresh_go_on_while_the_chip_computes() -> None:
+    memory = read_memory("ddr4_3200").chip
+    for stored in (0, 64):
+        timeline = play(program([64], [[10**7]], [stored], 2), memory, 10**9)
+        assert timeline.memory is not None
+        counts = timeline.memory.counts
+        assert counts.active_cycles + counts.idle_cycles == memory.organisation.ranks * counts.cycles
+        assert counts.cycles == pytest.approx(timeline.cycles * 1000 / memory.timing.tCK, abs=2)
+        assert counts.refreshes == pytest.approx(2 * counts.cycles / memory.timing.tREFI, rel=0.01)
+
+
 def test_conflicts_are_what_neither_bandwidth_nor_latency_explains() -> None:
     """Lines of one bank, each in another row: every one waits for the row before to be closed."""
     memory = read_memory("ddr4_2400").chip

@@ -61,5 +61,6 @@ def test_cycles_of_another_clock_round_up() -> None:
     fast = SimpleChannel(bandwidth=25_600_000_000, latency=100_000, burst=64, energy_pj_per_bit=8)
     assert fast.at_least(64, 800_000_000) == 2
     assert fast.at_least(65, 800_000_000) == 3
-    assert fast.latency_cycles(800_000_000) == 80
-    assert fast.latency_cycles(801_000_000) == 81
+    assert fast.latency_cycles(800_000_000, write=False) == 80
+    assert fast.latency_cycles(801_000_000, write=False) == 81
+    assert fast.latency_cycles(801_000_000, write=True) == 0

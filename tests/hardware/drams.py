@@ -20,18 +20,18 @@ def drams(draw: st.DrawFn) -> Dram:
     burst = power(2) * 2
     rcd, ras, ccd, wtr, rrd, cwl = number(2, 6), number(8, 14), number(1, 4), number(1, 3), number(1, 3), number(2, 5)
     accepts = draw(st.sampled_from([1, 1, 2, 8]))
-    groups, banks, rfc = power(2), power(1), number(4, 20)
+    groups, banks, ranks, rfc = power(2), power(1), power(1), number(4, 20)
     parts = draw(st.permutations(("ro", "ch", "ra", "bg", "ba", "co")))
     write_buffer = number(2, 12)
     return Dram.model_validate({
         "organisation": {
-            "channels": power(1), "ranks": power(1), "bank_groups": groups, "banks_per_group": banks,
+            "channels": power(1), "ranks": ranks, "bank_groups": groups, "banks_per_group": banks,
             "rows": 2 ** number(1, 4), "columns": burst * power(3), "device_width": 8, "bus_width": 8 * power(1),
             "burst_length": burst, "data_rate": 2,
         },
         "timing": {
             "tCK": 1000, "AL": number(0, 2), "CL": cwl + number(0, 4), "CWL": cwl, "tRCDRD": rcd,
-            "tRCDWR": number(2, 6), "tRP": number(2, 6), "tRAS": ras, "tRFC": rfc, "tREFI": number(120, 300),
+            "tRCDWR": number(2, 6), "tRP": number(2, 6), "tRAS": ras, "tRFC": rfc, "tREFI": number(130, 300) * ranks,
             "tRRD_S": rrd, "tRRD_L": rrd + number(0, 3), "tFAW": number(rrd, 20), "tWTR_S": wtr,
             "tWTR_L": wtr + number(0, 3), "tWR": number(2, 8), "tRTP": number(2, 6), "tCCD_S": ccd,
             "tCCD_L": ccd + number(0, 3), "tCCD_L_WR": ccd + number(0, 6), "tRTRS": number(0, 2), "tPPD": number(0, 2),

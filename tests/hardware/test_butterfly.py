@@ -187,11 +187,11 @@ def test_full_adders_are_those_of_the_prefix_tree(n: int) -> None:
 
 def test_actions() -> None:
     concentration = ButterflyNetwork(lanes=64, payload_bits=2, run_time_mask=True)
-    assert concentration.actions(10, 1) == {"multiplexer_1b": 10 * 768, "full_adder_1b": 300}
+    assert concentration.actions(10, 1) == {"butterfly_switches": 10, "butterfly_controls": 1}
     dilution = ButterflyNetwork(lanes=64, payload_bits=1, run_time_mask=False)
-    assert dilution.actions(10, 10) == {"multiplexer_1b": 10 * 384}
+    assert dilution.actions(10, 10) == {"butterfly_switches": 10}
     per_tile = concentration.actions(np.array([10, 0]), np.array([1, 2]))
     assert {kind: count.tolist() for kind, count in per_tile.items()} == {
-        "multiplexer_1b": [7680, 0],
-        "full_adder_1b": [300, 600],
+        "butterfly_switches": [10, 0],
+        "butterfly_controls": [1, 2],
     }

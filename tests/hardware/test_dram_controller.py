@@ -285,6 +285,22 @@ def test_a_memory_too_large_is_refused() -> None:
     assert "banks in all channels" in refuse(change)
 
 
+def test_refreshes_leave_time_for_accesses() -> None:
+    """Every rank has a turn in each tREFI; a memory that would do nothing else is refused."""
+
+    def change(document: Any) -> None:
+        document["organisation"]["ranks"]["value"] = 64
+
+    assert "between the refreshes of 64 ranks, not 9360" in refuse(change)
+
+
+def test_more_lines_under_way_than_fit_a_machine_are_refused() -> None:
+    def change(document: Any) -> None:
+        document["timing"]["CL"]["value"] = 2**20
+
+    assert "lines under way in all queues and on all buses" in refuse(change)
+
+
 def test_unknown_keys_and_memories_are_refused() -> None:
     def change(document: Any) -> None:
         document["timing"]["tRCDX"] = document["timing"].pop("tRCDRD")

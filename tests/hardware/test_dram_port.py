@@ -61,9 +61,17 @@ def test_steps_equal_all_requests_at_once(data: st.DataObject, memory: Dram, clo
     assert [s.cycle for s in steps if not s.done] == [ceil(int(t[-1, 0]) * period, 10**12) for t in whole]
     assert [s.cycle for s in steps if s.done] == [ceil(int(t[:, 1].max()) * period, 10**12) for t in whole]
 
-    end = port.finish()
+    over = now + data.draw(st.sampled_from((0, 7, 2000)))
+    end = port.finish(over)
     activity = port.activity()
     counts = activity.counts
+    assert end >= over
+    ranks = memory.organisation.channels * memory.organisation.ranks
+    assert counts.active_cycles + counts.idle_cycles == ranks * counts.cycles
+    assert end * 10**12 // period <= counts.cycles <= ceil(end * 10**12, period)
+    if memory.controller.refresh == "rank":  # each falls due on time, and is done soon after
+        due = memory.organisation.channels * (counts.cycles // (memory.timing.tREFI // memory.organisation.ranks))
+        assert due - ranks - memory.organisation.channels <= counts.refreshes <= due
     assert counts.requests == len(lines)
     assert counts.writes + counts.merged_writes == writes.sum()  # none is left in a buffer
     assert counts.reads + counts.merged_reads + counts.forwarded == (~writes).sum()
@@ -88,14 +96,19 @@ def test_a_port_times_transfers_in_core_cycles() -> None:
 
 @pytest.mark.parametrize("name", ["ddr4_2400", "hbm2_8ch", "lpddr5_6400"])
 @pytest.mark.parametrize("clock", [10**8, 10**9, 3 * 10**9])
-def test_a_lone_read_takes_its_latency_and_its_transfer(name: str, clock: int) -> None:
+def test_a_lone_access_takes_its_latency_and_its_transfer(name: str, clock: int) -> None:
     chip = read_memory(name).chip
     port = chip.open(clock)
     port.begin(0, 0, 1, write=False)
     steps = [port.proceed(math.inf), port.proceed(math.inf)]
     assert steps[1] is not None
     burst = ceil(chip.organisation.burst_cycles * chip.timing.tCK * clock, 10**12)
-    assert steps[1].cycle == pytest.approx(chip.latency_cycles(clock) + burst, abs=1)
+    assert steps[1].cycle == pytest.approx(chip.latency_cycles(clock, write=False) + burst, abs=1)
+    writes = chip.open(clock)
+    writes.begin(0, 0, 1, write=True)
+    while writes.under_way:
+        writes.proceed(math.inf)
+    assert writes.finish(0) == pytest.approx(chip.latency_cycles(clock, write=True) + burst, abs=2)
 
 
 def test_nothing_happens_before_what_was_asked_for() -> None:

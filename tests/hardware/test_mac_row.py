@@ -59,10 +59,19 @@ def test_partial_sums_are_those_of_a_convolution(
 
 @pytest.mark.parametrize(("multipliers", "cycles"), [(1, 9), (4, 3), (8, 2), (9, 1), (16, 1)])
 def test_a_result_keeps_the_row_busy_until_all_taps_are_multiplied(multipliers: int, cycles: int) -> None:
-    assert MacRow(multipliers=multipliers, line_buffer=4096, partial_sum_bits=32).cycles((3, 3)) == cycles
+    assert MacRow(multipliers=multipliers, line_buffer=4096, line_banks=4, partial_sum_bits=32).cycles((3, 3)) == cycles
+
+
+@pytest.mark.parametrize(
+    ("kernel", "banks", "cycles"), [((3, 3), 4, 1), ((3, 3), 3, 2), ((3, 3), 1, 4), ((9, 1), 4, 3)]
+)
+def test_a_t_takes_as_long_as_its_columns_are_read(kernel: tuple[int, int], banks: int, cycles: int) -> None:
+    """A column of each open row, and one that is complete, a bank each per cycle."""
+    row = MacRow(multipliers=9, line_buffer=4096, line_banks=banks, partial_sum_bits=32)
+    assert row.cycles(kernel) == cycles
 
 
 def test_the_line_buffer_holds_a_partial_sum_per_kernel_row_and_column() -> None:
-    row = MacRow(multipliers=9, line_buffer=4096, partial_sum_bits=32)
+    row = MacRow(multipliers=9, line_buffer=4096, line_banks=4, partial_sum_bits=32)
     assert row.columns(3) == 341
     assert row.columns(1) == 1024

@@ -76,7 +76,7 @@ def test_time_is_whole_nanoseconds_rounded_up() -> None:
 
 def test_a_kind_that_the_table_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="no energy for 'mac_fx16'"):
-        area_by_component(DOTA, load_technology("45nm"))
+        area_by_component(DOTA, parse_technology(MINE, "mine", "mine.csv"))
 
 
 PARTS = (
@@ -90,7 +90,9 @@ PARTS = (
 def machine(tmp_path: Path) -> Arch[Any]:
     """ESCALATE with a table that also knows areas and leakage."""
     shipped = importlib.resources.files("simulator.arch_configs").joinpath("technology", "45nm.csv").read_text("utf-8")
-    text = shipped.replace("add_16b,0,0,0.05,,", "add_16b,0,0,0.05,0.25,")
+    own = ("add_16b,", "sram_leakage,")
+    text = "".join(line for line in shipped.splitlines(keepends=True) if not line.startswith(own))
+    text += "add_16b,0,0,0.05,0.25,paper,\n"
     text += "sram_leakage,0,0,0.2,0.5,paper,\npad_leakage,0,0,0.5,0,paper,\n"
     (tmp_path / "mine.csv").write_text(text, "utf-8")
     return load_arch("escalate", {"technology": str(tmp_path / "mine.csv")})
@@ -101,6 +103,12 @@ def with_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator("escalate"), "parts", lambda chip: list(PARTS), raising=False)
 
 
+@pytest.fixture
+def without_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(accelerator("escalate"), "parts")
+
+
+@pytest.mark.usefixtures("without_parts")
 def test_a_module_without_parts_has_no_area_and_no_leakage(small_trace: Path) -> None:
     arch = load_arch("escalate")
     assert parts_of(accelerator("escalate"), arch.chip) == ()
@@ -133,8 +141,9 @@ def test_leakage_is_an_action_of_every_operator(small_trace: Path, machine: Arch
 def test_parts_change_nothing_but_leakage_and_area(
     small_trace: Path, machine: Arch[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(accelerator("escalate"), "parts", lambda chip: ())
     without = simulate(load_trace(small_trace), machine)
-    monkeypatch.setattr(accelerator("escalate"), "parts", lambda chip: PARTS, raising=False)
+    monkeypatch.setattr(accelerator("escalate"), "parts", lambda chip: PARTS)
     result = simulate(load_trace(small_trace), machine)
     assert dataclasses.replace(result, parts=()).summary == without.summary
     assert result.units == without.units
@@ -159,6 +168,7 @@ def test_leakage_is_priced_again_and_area_printed(small_trace: Path, machine: Ar
     assert priced["pads"] == 2 * summary["energy_by_component_pj"]["pads"]
 
 
+@pytest.mark.usefixtures("without_parts")
 def test_no_area_no_line(small_trace: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["run", "escalate", str(small_trace), "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
@@ -170,7 +180,7 @@ def test_a_part_without_a_price_is_refused_before_anything_is_matched(
     small_trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accelerator("escalate"), "match", None)
-    with pytest.raises(InputError, match=r"45nm.*no energy for 'sram_leakage'"):
+    with pytest.raises(InputError, match=r"45nm.*no energy for 'pad_leakage'"):
         simulate(load_trace(small_trace), load_arch("escalate"))
 
 

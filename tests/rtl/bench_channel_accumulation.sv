@@ -19,8 +19,8 @@ module bench #(
     input  wire [32*IN_WORDS-1:0] stimulus,
     output wire [95:0] response
 );
-    wire taken, busy, finished, entered;
-    wire signed [31:0] sum;
+    wire taken, busy, finished, entered, ends;
+    wire signed [31:0] sum, made;
     wire offered = stimulus[0] && !(stimulus[1] && busy);
     channel_accumulation #(
         .LANES(LANES), .WORDS(WORDS), .ADDERS(ADDERS), .LOOK_AHEAD(LOOK_AHEAD), .OFFSETS(OFFSETS),
@@ -30,7 +30,8 @@ module bench #(
         .map(stimulus[3 +: LANES]), .coefficient_map(stimulus[3+LANES +: LANES]),
         .coefficient_signs(stimulus[3+2*LANES +: LANES]), .coefficient_controls(stimulus[3+3*LANES +: SWITCHES]),
         .values(stimulus[3+3*LANES+SWITCHES +: 8*LANES]),
-        .taken(taken), .busy(busy), .entered(entered), .finished(finished), .sum(sum)
+        .taken(taken), .busy(busy), .entered(entered), .accepted(1'b1), .ends(ends), .made(made),
+        .finished(finished), .sum(sum)
     );
     assign response = 96'({sum, entered, finished, busy, stimulus[0] ? offered && taken : 1'b1});
 endmodule

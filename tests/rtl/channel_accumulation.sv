@@ -37,7 +37,10 @@ module channel_accumulation #(
     output wire taken,
     output wire busy,
     output wire entered,                            // a pixel's last word is through the networks, and has room
-    output reg  finished,
+    input  wire accepted,                           // the sum that ends has room behind the unit; else the adders wait
+    output wire ends,                               // the sum of a pixel is made in this cycle
+    output wire signed [RESULT-1:0] made,
+    output reg  finished,                           // and accepted, a cycle ago
     output reg  signed [RESULT-1:0] sum
 );
     localparam int BESIDE = 1 + LANES + 8 * LANES;  // what travels beside the codes: last, map, values
@@ -156,56 +159,36 @@ module channel_accumulation #(
         end
     end
 
-    // The window. The row in turn is the lowest; rows beyond the pixel's last hold no codes.
+    // The row in turn is the lowest; rows beyond the pixel's last hold no codes.
+    localparam int REACH = (LOOK_AHEAD + 1) * ADDERS;
+    localparam int STEP = $clog2(LOOK_AHEAD + 2);
     reg working;
     reg [COUNT-1:0] remaining;
     reg [CODES-1:0] present_work, negative_work;
     reg [8*CODES-1:0] values_work;
-    logic [(LOOK_AHEAD+1)*ADDERS-1:0] still;
-    logic [ADDERS-1:0] filled;
-    logic signed [RESULT-1:0] added;
-    function automatic logic signed [RESULT-1:0] term(input logic is_negative, input logic [7:0] value);
-        term = is_negative ? -RESULT'(signed'(value)) : RESULT'(signed'(value));
-    endfunction
-    // The code that offset o brings to a lane.
-    function automatic integer source(input integer o, input integer lane);
-        source = 32'(AHEAD[8*o +: 8]) * ADDERS + (lane + 32'(ASIDE[8*o +: 8])) % ADDERS;
-    endfunction
-    always_comb begin
-        still = present_work[(LOOK_AHEAD+1)*ADDERS-1:0];
-        filled = '0;
-        added = '0;
-        for (int lane = 0; lane < ADDERS; lane++) begin
-            if (still[lane]) begin
-                filled[lane] = 1'b1;
-                still[lane] = 1'b0;
-                added = added + term(negative_work[lane], values_work[8*lane +: 8]);
-            end
-        end
-        for (int o = 0; o < OFFSETS; o++) begin
-            for (int lane = 0; lane < ADDERS; lane++) begin
-                if (!filled[lane] && still[source(o, lane)]) begin
-                    filled[lane] = 1'b1;
-                    still[source(o, lane)] = 1'b0;
-                    added = added + term(negative_work[source(o, lane)], values_work[8*source(o, lane) +: 8]);
-                end
-            end
-        end
-    end
+    wire [REACH-1:0] still;
+    wire [STEP-1:0] step;
+    wire [ADDERS-1:0] negative_taken;
+    wire [8*ADDERS-1:0] values_taken;
+    reg signed [RESULT-1:0] so_far;
+    wire signed [RESULT-1:0] added;
+    look_ahead_window #(
+        .ADDERS(ADDERS), .LOOK_AHEAD(LOOK_AHEAD), .OFFSETS(OFFSETS), .AHEAD(AHEAD), .ASIDE(ASIDE)
+    ) window (
+        .present(present_work[REACH-1:0]), .negative(negative_work[REACH-1:0]), .values(values_work[8*REACH-1:0]),
+        .still(still), .step(step), .negative_taken(negative_taken), .values_taken(values_taken)
+    );
+    signed_adders #(.ADDERS(ADDERS), .RESULT(RESULT)) adders (
+        .so_far(so_far), .negative(negative_taken), .values(values_taken), .sum(added)
+    );
 
-    // Rows to go on by: the row in turn and those that are empty after it, LOOK_AHEAD at most.
-    localparam int STEP = $clog2(LOOK_AHEAD + 2);
-    logic [STEP-1:0] step;
+    // On by so many rows.
     logic [COUNT-1:0] left_behind;
     logic [CODES-1:0] present_next, negative_next, present_issued;
     logic [8*CODES-1:0] values_next;
     always_comb begin
         present_issued = present_work;
-        present_issued[(LOOK_AHEAD+1)*ADDERS-1:0] = still;
-        step = STEP'(1);
-        for (int k = 1; k <= LOOK_AHEAD; k++) begin
-            if (step == STEP'(k) && still[k*ADDERS +: ADDERS] == '0) step = STEP'(k + 1);
-        end
+        present_issued[REACH-1:0] = still;
         left_behind = '0;
         present_next = '0;
         negative_next = '0;
@@ -219,24 +202,24 @@ module channel_accumulation #(
             end
         end
     end
-    wire ends = working && remaining <= left_behind;
-    assign adders_free = !working || ends;
+    assign ends = working && remaining <= left_behind;
+    assign made = added;
+    assign adders_free = !working || (ends && accepted);
 
     // The adders' result.
-    reg signed [RESULT-1:0] so_far;
     always_ff @(posedge clock) begin
         if (reset) begin
             working <= 1'b0;
             finished <= 1'b0;
         end else begin
             working <= !adders_free || leaves || passes_by;
-            finished <= ends;
+            finished <= ends && accepted;
         end
-        sum <= so_far + added;
-        so_far <= adders_free ? '0 : so_far + added;
+        sum <= added;
+        if (adders_free || !ends) so_far <= adders_free ? '0 : added;
         if (adders_free) begin
             {remaining, values_work, negative_work, present_work} <= leaves ? queue[0] : arriving;
-        end else begin
+        end else if (!ends) begin
             remaining <= remaining - left_behind;
             present_work <= present_next;
             negative_work <= negative_next;
@@ -244,4 +227,74 @@ module channel_accumulation #(
         end
     end
     assign busy = in_diluter || under_way != '0 || joined != '0 || waiting != '0 || working || finished;
+endmodule
+
+// The window: a lane takes its own code of the row in turn, else that which the first offset in order brings it, unless
+// another lane took that before. Then it says by how many rows to go on: the row in turn and those that are empty
+// after it, LOOK_AHEAD at most.
+module look_ahead_window #(
+    parameter int ADDERS = 16,
+    parameter int LOOK_AHEAD = 2,
+    parameter int OFFSETS = 7,
+    parameter bit [8*OFFSETS-1:0] AHEAD = '0,
+    parameter bit [8*OFFSETS-1:0] ASIDE = '0,
+    localparam int REACH = (LOOK_AHEAD + 1) * ADDERS,
+    localparam int STEP = $clog2(LOOK_AHEAD + 2)
+) (
+    input  wire [REACH-1:0] present,
+    input  wire [REACH-1:0] negative,
+    input  wire [8*REACH-1:0] values,
+    output logic [REACH-1:0] still,                 // codes that are left
+    output logic [STEP-1:0] step,
+    output logic [ADDERS-1:0] negative_taken,
+    output logic [8*ADDERS-1:0] values_taken        // 0 where a lane takes none
+);
+    // The code that offset o brings to a lane.
+    function automatic integer source(input integer o, input integer lane);
+        source = 32'(AHEAD[8*o +: 8]) * ADDERS + (lane + 32'(ASIDE[8*o +: 8])) % ADDERS;
+    endfunction
+    logic [ADDERS-1:0] filled;
+    always_comb begin
+        still = {present[REACH-1:ADDERS], {ADDERS{1'b0}}};
+        filled = present[ADDERS-1:0];
+        negative_taken = negative[ADDERS-1:0];
+        for (int lane = 0; lane < ADDERS; lane++)
+            values_taken[8*lane +: 8] = present[lane] ? values[8*lane +: 8] : 8'd0;
+        for (int o = 0; o < OFFSETS; o++) begin
+            for (int lane = 0; lane < ADDERS; lane++) begin
+                if (!filled[lane] && still[source(o, lane)]) begin
+                    filled[lane] = 1'b1;
+                    still[source(o, lane)] = 1'b0;
+                    negative_taken[lane] = negative[source(o, lane)];
+                    values_taken[8*lane +: 8] = values[8*source(o, lane) +: 8];
+                end
+            end
+        end
+        step = STEP'(1);
+        for (int k = 1; k <= LOOK_AHEAD; k++) begin
+            if (step == STEP'(k) && still[k*ADDERS +: ADDERS] == '0) step = STEP'(k + 1);
+        end
+    end
+endmodule
+
+// A sum and all values, each added or subtracted: complemented, and one more for each.
+module signed_adders #(
+    parameter int ADDERS = 16,
+    parameter int RESULT = 32,
+    localparam int TOTAL = 9 + $clog2(ADDERS)
+) (
+    input  wire signed [RESULT-1:0] so_far,
+    input  wire [ADDERS-1:0] negative,
+    input  wire [8*ADDERS-1:0] values,
+    output wire signed [RESULT-1:0] sum
+);
+    logic signed [TOTAL-1:0] total;
+    always_comb begin
+        total = '0;
+        for (int lane = 0; lane < ADDERS; lane++) begin
+            total = total + TOTAL'(signed'(values[8*lane +: 8] ^ {8{negative[lane]}}))
+                + signed'(TOTAL'(negative[lane]));
+        end
+    end
+    assign sum = so_far + RESULT'(total);
 endmodule

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from simulator.hardware.butterfly import ButterflyNetwork, concentrate, dilute
+from simulator.trace import Conv2d, ValueTensor, load_trace
 from tests.reference import butterfly as twin
-from tests.rtl.bench import Bench, Change, Numbers, Response, build, join, needs_verilator
+from tests.rtl.bench import Bench, Builds, Change, Numbers, Playable, Response, join, needs_verilator
 
 pytestmark = needs_verilator
 
@@ -20,22 +21,22 @@ LATENCY = {"combinational": 0, "pipelined": ButterflyNetwork(lanes=16, payload_b
 Masks = NDArray[np.bool_]
 
 
-def built(folder: Path, lanes: int, *changes: Change) -> Bench:
-    return build(folder, SOURCES, {"LANES": lanes}, *changes)
+def built(builds: Builds, lanes: int, *changes: Change) -> Bench:
+    return builds.bench(SOURCES, {"LANES": lanes}, *changes)
 
 
 @pytest.fixture(scope="module")
-def bench_16(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return built(tmp_path_factory.mktemp("butterfly_16"), 16)
+def bench_16(builds: Builds) -> Bench:
+    return built(builds, 16)
 
 
 @pytest.fixture(scope="module")
-def bench_64(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return built(tmp_path_factory.mktemp("butterfly_64"), 64)
+def bench_64(builds: Builds) -> Bench:
+    return built(builds, 64)
 
 
 def played(
-    bench: Bench, masks: Masks, payload: Numbers, valid: Masks
+    bench: Playable, masks: Masks, payload: Numbers, valid: Masks
 ) -> dict[tuple[str, str], tuple[Numbers, Numbers]]:
     """Play one word a cycle, where ``valid``; for each network: the cycles of its outputs (N,) and these (N, lanes)."""
     words = join([(valid, 1), (masks, 1), (payload, 8)], bench.in_words)
@@ -50,7 +51,7 @@ def played(
     return found
 
 
-def mismatches(bench: Bench, masks: Masks, payload: Numbers, valid: Masks | None = None) -> list[tuple[str, str]]:
+def mismatches(bench: Playable, masks: Masks, payload: Numbers, valid: Masks | None = None) -> list[tuple[str, str]]:
     """Networks of which any output, or the cycle of any, differs from the kernel's."""
     valid = np.ones(len(masks), bool) if valid is None else valid
     entered = np.flatnonzero(valid)
@@ -93,6 +94,17 @@ def test_words_with_gaps_between_them(bench_64: Bench) -> None:
     assert mismatches(bench_64, masks, payload_of(rng, masks), rng.random(1000) < 0.5) == []
 
 
+def test_words_of_the_shipped_network(bench_16: Bench) -> None:
+    """Activations of neighbouring channels, 16 of a pixel a word."""
+    trace = load_trace(Path(__file__).parents[2] / "traces" / "digits_cnn.safetensors")
+    layers = [layer for layer in trace.operators if isinstance(layer, Conv2d)]
+    inputs = [layer.input.values() for layer in layers if isinstance(layer.input, ValueTensor)]
+    pixels = [values.swapaxes(0, 1).reshape(values.shape[1], -1).T for values in inputs if values.shape[1] % 16 == 0]
+    words = np.concatenate([values.reshape(-1, 16) for values in pixels]).astype(np.int64)[:20_000]
+    assert 0.1 < (words != 0).mean() < 0.9
+    assert mismatches(bench_16, words != 0, words & 255) == []
+
+
 @pytest.mark.parametrize("lanes", [16, 64])
 def test_the_twin(lanes: int, request: pytest.FixtureRequest) -> None:
     rng = np.random.default_rng(4)
@@ -118,7 +130,7 @@ BROKEN: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_design_is_caught(name: str, tmp_path: Path) -> None:
+def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
     masks = every_mask()[::97]
-    bench = built(tmp_path, 16, BROKEN[name])
+    bench = built(builds, 16, BROKEN[name])
     assert mismatches(bench, masks, payload_of(np.random.default_rng(5), masks))

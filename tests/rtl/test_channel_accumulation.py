@@ -16,57 +16,16 @@ from numpy.typing import NDArray
 from simulator.hardware import channel_accumulation, pe_array
 from simulator.hardware.bits import pack
 from simulator.hardware.butterfly import concentrate, control_bits
-from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.pe_array import RECORD, PEArray, Rows, accumulate, assign
 from simulator.trace import Conv2d, ValueTensor, load_trace
 from tests.reference import channel_accumulation as twin
 from tests.reference.pe_array import recurrence
-from tests.rtl.bench import Bench, Change, Numbers, Response, build, join, needs_verilator
+from tests.rtl.accumulation_settings import SETTINGS, Setting
+from tests.rtl.bench import Bench, Builds, Change, Numbers, Playable, Response, join, needs_verilator
 
 pytestmark = needs_verilator
 
 SOURCES = ("butterfly.sv", "channel_accumulation.sv", "bench_channel_accumulation.sv")
-SEVEN = ((1, 0), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (1, 3))
-FIVE = ((1, 0), (1, -1), (2, 1), (3, 0), (3, 2))
-THREE = ((1, 0), (1, 1), (1, -1))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A unit, its queue, and the most words of a pixel."""
-
-    lanes: int
-    words: int
-    adders: int
-    look_ahead: int
-    offsets: tuple[tuple[int, int], ...]
-    queue: int
-    dilution: str
-
-    @property
-    def unit(self) -> ChannelAccumulation:
-        return ChannelAccumulation(
-            adders=self.adders, network_lanes=self.lanes, dilution=self.dilution, result_bits=32,
-            concentration="window", look_ahead=self.look_ahead, offsets=self.offsets,
-        )  # fmt: skip
-
-    def parameters(self) -> dict[str, int | str]:
-        def octets(values: list[int]) -> str:
-            return f"{8 * len(values)}'h" + bytes(reversed(values)).hex()
-
-        return {
-            "LANES": self.lanes, "WORDS": self.words, "ADDERS": self.adders, "LOOK_AHEAD": self.look_ahead,
-            "OFFSETS": len(self.offsets), "QUEUE": self.queue, "DILUTE": int(self.dilution == "run_time"),
-            "AHEAD": octets([ahead for ahead, _ in self.offsets]),
-            "ASIDE": octets([aside % self.adders for _, aside in self.offsets]),
-        }  # fmt: skip
-
-
-SETTINGS = {
-    "h2_d7_a16": Setting(64, 2, 16, 2, SEVEN, 4, "precomputed"),
-    "h1_d3_a8": Setting(16, 4, 8, 1, THREE, 2, "run_time"),
-    "h3_d5_a4": Setting(32, 2, 4, 3, FIVE, 1, "precomputed"),
-}
 
 
 @dataclass(frozen=True)
@@ -109,28 +68,27 @@ def shipped_rows(seed: int, count: int) -> list[Row]:
     return rows
 
 
-def stimulus(setting: Setting, rows: list[Row]) -> tuple[NDArray[np.uint32], NDArray[np.bool_], list[int]]:
-    """All words of all rows; which begin a row; and the pixels of each row."""
+def fields(setting: Setting, rows: list[Row]) -> list[tuple[NDArray[Any], int]]:
+    """All words of all rows: offered, begins a row, ends a pixel, map, coefficients' map, signs, controls, values."""
     n = setting.lanes
-    fields: dict[str, list[Numbers]] = {name: [] for name in ("first", "last", "map", "coefficients", "values")}
+    parts: dict[str, list[Numbers]] = {name: [] for name in ("first", "last", "map", "coefficients", "values")}
     for row in rows:
         pixels, channels = row.activations.shape
         words, missing = -(-channels // n), -channels % n
         values = np.pad(row.activations, ((0, 0), (0, missing))).reshape(pixels * words, n)
-        fields["values"].append(concentrate(values, values != 0))
-        fields["map"].append(values != 0)
-        fields["coefficients"].append(np.tile(np.pad(row.coefficients, (0, missing)).reshape(words, n), (pixels, 1)))
-        fields["first"].append(np.arange(pixels * words) == 0)
-        fields["last"].append(np.arange(pixels * words) % words == words - 1)
-    first, last, maps, coefficients, values = (np.concatenate(parts) for parts in fields.values())
+        parts["values"].append(concentrate(values, values != 0))
+        parts["map"].append(values != 0)
+        parts["coefficients"].append(np.tile(np.pad(row.coefficients, (0, missing)).reshape(words, n), (pixels, 1)))
+        parts["first"].append(np.arange(pixels * words) == 0)
+        parts["last"].append(np.arange(pixels * words) % words == words - 1)
+    first, last, maps, coefficients, values = (np.concatenate(part) for part in parts.values())
     signs = (coefficients < 0).astype(np.int64)
     if setting.dilution == "run_time":
         signs = concentrate(signs, coefficients != 0)
-    words = join([
+    return [
         (np.ones(len(first)), 1), (first, 1), (last, 1), (maps, 1), (coefficients != 0, 1), (signs, 1),
         (control_bits(coefficients != 0), 1), (values, 8),
-    ])  # fmt: skip
-    return words, first, [len(row.activations) for row in rows]
+    ]  # fmt: skip
 
 
 Sums = list[list[tuple[int, int, int]]]
@@ -142,8 +100,9 @@ class WrongCountError(AssertionError):
     """Sums are missing, or there are too many."""
 
 
-def played(bench: Bench, setting: Setting, rows: list[Row]) -> Sums:
-    words, first, pixels = stimulus(setting, rows)
+def played(bench: Playable, setting: Setting, rows: list[Row]) -> Sums:
+    table = fields(setting, rows)
+    words, first, pixels = join(table), table[1][0], [len(row.activations) for row in rows]
     response = Response(bench.play(words, 100 * len(words) + 100))
     ready, _, finished, entered = (response.take(1) for _ in range(4))
     sums = response.take(32, signed=True)
@@ -174,24 +133,31 @@ def standing(setting: Setting, arrive: list[int], finish: list[int], sums: list[
     ]
 
 
+def accumulated_prefixes(
+    setting: Setting, row: Row, array: PEArray, mac_cycles: int, accumulate: Callable[..., Any] = accumulate
+) -> tuple[Numbers, Numbers]:
+    """Play the first pixel of a row, the first two, and so on; returns the records (pixels, …), and all sums."""
+    pixels, channels = row.activations.shape
+    activations = row.activations[np.concatenate([np.arange(end) for end in range(1, pixels + 1)])]
+    maps, signs = (pack(chosen[None]).T.copy() for chosen in (row.coefficients != 0, row.coefficients < 0))
+    starts = np.concatenate(([0], np.cumsum(np.arange(1, pixels + 1))))
+    records, sums = accumulate(
+        Rows(pack(activations != 0), np.full(len(activations), -(-channels // setting.lanes)), starts),
+        maps, assign(range(1), 1, 1, "bases"), setting.unit.window(), array, mac_cycles,
+        signs, activations[activations != 0],
+    )  # fmt: skip
+    return records, sums
+
+
 def by_kernel(setting: Setting, rows: list[Row], accumulate: Callable[..., Any] = accumulate) -> Sums:
-    """Play the first pixel of each row, the first two, and so on: each takes until the sum of its last."""
+    """Without a MAC row, a prefix of a row takes until the sum of its last pixel."""
     array = PEArray(blocks=1, slices=1, slices_own="bases", input_queue=setting.queue, result_queue=1)
     found = []
     for row in rows:
-        pixels, channels = row.activations.shape
-        prefixes = np.concatenate([np.arange(end) for end in range(1, pixels + 1)])
-        activations = row.activations[prefixes]
-        maps, signs = (pack(chosen[None]).T.copy() for chosen in (row.coefficients != 0, row.coefficients < 0))
-        starts = np.concatenate(([0], np.cumsum(np.arange(1, pixels + 1))))
-        records, sums = accumulate(
-            Rows(pack(activations != 0), np.full(len(activations), -(-channels // setting.lanes)), starts),
-            maps, assign(range(1), 1, 1, "bases"), setting.unit.window(), array, 0,
-            signs, activations[activations != 0],
-        )  # fmt: skip
-        assert sums is not None
+        records, sums = accumulated_prefixes(setting, row, array, 0, accumulate)
         arrive = records[:, 0] - records[:, RECORD.index("broadcast_fill_drain")]
-        found.append(standing(setting, arrive.tolist(), records[:, 0].tolist(), sums[-pixels:, 0].tolist()))
+        totals = sums[-len(row.activations) :, 0].tolist()
+        found.append(standing(setting, arrive.tolist(), records[:, 0].tolist(), totals))
     return found
 
 
@@ -214,8 +180,8 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def bench(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return build(tmp_path_factory.mktemp("channel_accumulation"), SOURCES, setting.parameters())
+def bench(setting: Setting, builds: Builds) -> Bench:
+    return builds.bench(SOURCES, setting.parameters())
 
 
 def test_random_rows(bench: Bench, setting: Setting) -> None:
@@ -271,8 +237,8 @@ SMALL = SETTINGS["h1_d3_a8"]
 
 
 @pytest.fixture(scope="module")
-def small_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return build(tmp_path_factory.mktemp("small"), SOURCES, SMALL.parameters())
+def small_bench(builds: Builds) -> Bench:
+    return builds.bench(SOURCES, SMALL.parameters())
 
 
 def test_a_broken_kernel_is_caught(small_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,9 +263,9 @@ BROKEN: dict[str, Change] = {name: ("channel_accumulation.sv", *change) for name
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_design_is_caught(name: str, tmp_path: Path) -> None:
+def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
     rows = random_rows(13, 100, SMALL)
-    broken = build(tmp_path, SOURCES, SMALL.parameters(), BROKEN[name])
+    broken = builds.bench(SOURCES, SMALL.parameters(), BROKEN[name])
     try:
         found = played(broken, SMALL, rows)
     except (TimeoutError, WrongCountError):

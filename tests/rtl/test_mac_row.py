@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simulator.hardware.mac_row import MacRow, multiply_accumulate
 from simulator.hardware.pe_array import _hand_over
-from tests.rtl.bench import Bench, Change, Numbers, Response, Words, build, join, needs_verilator
+from tests.rtl.bench import Builds, Change, Numbers, Playable, Response, Words, join, needs_verilator
 
 pytestmark = needs_verilator
 
@@ -39,7 +38,7 @@ class Setting:
     @property
     def cycles(self) -> int:
         """Cycles that a T keeps the row busy."""
-        row = MacRow(multipliers=self.multipliers, line_buffer=4096, partial_sum_bits=32)
+        row = MacRow(multipliers=self.multipliers, line_buffer=4096, line_banks=4, partial_sum_bits=32)
         return row.cycles(self.kernel)
 
     def parameters(self) -> dict[str, int | str]:
@@ -110,7 +109,7 @@ def stimulus(setting: Setting, images: list[Image]) -> tuple[Words, list[int], l
     return join([*fields, (np.array(bases), 8)]), begins, counts
 
 
-def played(bench: Bench, setting: Setting, images: list[Image]) -> Results:
+def played(bench: Playable, setting: Setting, images: list[Image]) -> Results:
     words, begins, counts = stimulus(setting, images)
     response = Response(bench.play(words, 20 * len(words) + 100))
     ready, _, *events, reads = (response.take(1) for _ in range(6))
@@ -158,9 +157,9 @@ def by_kernels(setting: Setting, images: list[Image]) -> Results:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_random_images(name: str, tmp_path: Path) -> None:
+def test_random_images(name: str, builds: Builds) -> None:
     setting = SETTINGS[name]
-    bench = build(tmp_path, SOURCES, setting.parameters())
+    bench = builds.bench(SOURCES, setting.parameters())
     images = random_images(14, 200, setting)
     times, sums = played(bench, setting, images)
     expected_times, expected_sums = by_kernels(setting, images)
@@ -171,16 +170,16 @@ def test_random_images(name: str, tmp_path: Path) -> None:
 CHANGES = {
     "a turn too few": ("turn == TURN'(TURNS - 1)", "turn == TURN'(TURNS - 2)"),
     "a queue full a result early": ("waiting != WAITING'(QUEUE) || free", "waiting != WAITING'(QUEUE)"),
-    "padding forgotten": ("above[r] = (PLACE+1)'(row) + (PLACE+1)'(PADDING)", "above[r] = (PLACE+1)'(row)"),
-    "lines not cleared": ("reset || (clear && here)", "reset"),
-    "weights without sign": ("SUM'(signed'(basis[8*tap +: 8]))", "SUM'(basis[8*tap +: 8])"),
+    "padding forgotten": ("above = (PLACE+1)'(row) + (PLACE+1)'(PADDING)", "above = (PLACE+1)'(row)"),
+    "lines not cleared": ("reset || (clear && read_line[line])", "reset"),
+    "weights without sign": ("factor * weight", "factor * signed'({1'b0, weight})"),
 }
 BROKEN: dict[str, Change] = {name: ("mac_row.sv", *change) for name, change in CHANGES.items()}
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_design_is_caught(name: str, tmp_path: Path) -> None:
+def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
     setting = SETTINGS["3x3_w4_stride_2"]
     images = random_images(15, 20, setting)
-    broken = build(tmp_path, SOURCES, setting.parameters(), BROKEN[name])
+    broken = builds.bench(SOURCES, setting.parameters(), BROKEN[name])
     assert played(broken, setting, images) != by_kernels(setting, images)

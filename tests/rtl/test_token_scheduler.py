@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,23 +10,24 @@ from simulator.hardware.bits import pack
 from simulator.hardware.token_scheduler import Schedule, TokenScheduler, schedule
 from tests.real import DATA, needs_data
 from tests.reference import token_scheduler as twin
-from tests.rtl.bench import Bench, Change, Response, build, join, needs_verilator
+from tests.rtl.bench import Bench, Builds, Change, Playable, Response, join, needs_verilator
 
 pytestmark = needs_verilator
 
+SOURCES = ("token_scheduler.sv", "bench_token_scheduler.sv")
 TOKENS, KEYS = 4, 256
 Masks = NDArray[np.bool_]
 Loads = list[tuple[int, int, int, int]]
 """(cycle, round, key, mask of the queries served) of each load, the cycle from the first group's taking."""
 
 
-def built(folder: Path, keys: int, *changes: Change) -> Bench:
-    return build(folder, ("token_scheduler.sv", "bench_token_scheduler.sv"), {"TOKENS": TOKENS, "KEYS": keys}, *changes)
+def built(builds: Builds, keys: int, *changes: Change) -> Bench:
+    return builds.bench(SOURCES, {"TOKENS": TOKENS, "KEYS": keys}, *changes)
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return built(tmp_path_factory.mktemp("token_scheduler"), KEYS)
+def bench(builds: Builds) -> Bench:
+    return built(builds, KEYS)
 
 
 def wants_of(kept: Masks, keys: int = KEYS) -> Masks:
@@ -36,7 +35,7 @@ def wants_of(kept: Masks, keys: int = KEYS) -> Masks:
     return np.pad(kept, ((0, -len(kept) % TOKENS), (0, keys - kept.shape[1]))).reshape(-1, TOKENS, keys)
 
 
-def played(bench: Bench, kept: Masks, keys: int = KEYS) -> Loads:
+def played(bench: Playable, kept: Masks, keys: int = KEYS) -> Loads:
     """Offer all groups of a head, each until it is taken, to a scheduler of so many keys."""
     wants = wants_of(kept, keys)
     words = join([(np.ones(len(wants)), 1), (wants, 1)], bench.in_words)
@@ -134,8 +133,8 @@ BROKEN: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_design_is_caught(name: str, tmp_path: Path) -> None:
-    broken = built(tmp_path, 64, BROKEN[name])
+def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
+    broken = built(builds, 64, BROKEN[name])
 
     def differs(kept: Masks) -> bool:
         try:
