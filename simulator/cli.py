@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,11 @@ def main() -> None:
     help="'simple': bandwidth and latency; 'detailed': the DRAM that ARCH names, command by command; or a DRAM's name "
     "or YAML file.",
 )
+@click.option(
+    "--without",
+    metavar="TYPES",
+    help="Leave out operators of these types, such as rowwise,matmul; says how much that is.",
+)
 @click.option("--check", is_flag=True, help="Compute real values, too, and compare them with plain NumPy, exactly.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @click.option("--timeline", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev to this file.")
@@ -86,6 +92,7 @@ def run(
     out: Path | None,
     settings: tuple[str, ...],
     memory: str,
+    without: str | None,
     check: bool,
     as_json: bool,
     timeline: Path | None,
@@ -102,12 +109,19 @@ def run(
     from simulator.memory import choose_memory
     from simulator.results.folder import require_file, require_free, write_run, writing
     from simulator.simulation import run_digests, simulate
+    from simulator.trace import without as leave_out
 
     of_chip, of_work = share_settings(_pairs(settings), trace, read_config(arch).provenance)
     machine = load_arch(arch, of_chip)
     chosen = choose_memory(memory, machine.chip, machine.config.origin)
-    work = load_trace(trace, of_work)
-    named = [machine.name, work.name, *([] if chosen.detailed is None else [chosen.detailed.name])]
+    work, left_out = load_trace(trace, of_work), None
+    if without is not None:
+        try:
+            work, left_out = leave_out(work, [kind.strip() for kind in without.split(",")])
+        except InputError as error:
+            raise InputError(f"--without {without}: {error}") from None
+    names = [work.name] if left_out is None else [work.name, "without", *left_out.types]
+    named = [machine.name, *names, *([] if chosen.detailed is None else [chosen.detailed.name])]
     folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(named))[:200]
     require_free(folder, run_digests(work, machine, chosen), force, check)
     if timeline is not None:
@@ -121,6 +135,7 @@ def run(
             )
         except InputError as error:
             raise InputError(f"{trace} on {arch}: {error}") from None
+    result = replace(result, left_out=left_out)
     if timeline is None:
         write_run(result, folder, force)
     else:
@@ -137,6 +152,78 @@ def run(
         print_result(result, _console(), folder)
     if result.verified is False:
         raise LawViolation("the chip's own loops and plain NumPy give different values; see operators.parquet")
+
+
+@main.command()
+@click.argument("model", metavar="MODULE:CALLABLE")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]FILE|SHAPE",
+    help="An input, in order or by NAME: a .npy, .npz or .safetensors file, or a shape to draw, such as 1x3x224x224 or "
+    "1x128:int64:30522 (whole numbers below 30522).",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights: safetensors or a PyTorch state dict.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace: a .safetensors file.")
+@click.option("--name", default="", help="Name of the trace; that of the output file if not given.")
+@click.option("--bits", default=8, show_default=True, help="Bits of weights and activations.")
+@click.option("--percentile", default=100.0, show_default=True, help="Of an activation: becomes the largest integer.")
+@click.option(
+    "--hybrid", type=int, metavar="M", help="Compress weights for ESCALATE: M basis kernels, ternary; not retrained."
+)
+@click.option("--seed", default=0, show_default=True, help="Of inputs and weights that are drawn.")
+@click.option("--force", is_flag=True, help="Replace the output file.")
+def extract(
+    model: str,
+    inputs: tuple[str, ...],
+    weights: Path | None,
+    output: Path,
+    name: str,
+    bits: int,
+    percentile: float,
+    hybrid: int | None,
+    seed: int,
+    force: bool,
+) -> None:
+    """Run a PyTorch model once and write what it computes as a trace.
+
+    MODULE:CALLABLE returns the nn.Module, such as torchvision.models:resnet18; the folder you are in is searched, too.
+    """
+    from simulator.compress import hybrid_quantise
+    from simulator.extract import capture, require_torch
+    from simulator.results.folder import require_file
+    from simulator.trace import save_trace
+
+    if output.suffix != ".safetensors":
+        raise InputError(f"{output}: a trace is a .safetensors file")
+    if output.exists() and not force:
+        raise InputError(f"{output}: the file exists already; --force replaces it")
+    require_file(output)
+    require_torch()
+    from simulator.extract.loading import load_inputs, load_model, load_weights
+    from simulator.extract.text import print_extraction
+
+    network = load_model(model, seed)
+    if weights is not None:
+        load_weights(network, weights)
+    args, kwargs = load_inputs(inputs, seed)
+    with _console(stderr=True).status(f"running {model}") as status:
+        found = capture(
+            network,
+            args,
+            named=kwargs,
+            name=name or output.stem,
+            bits=bits,
+            percentile=percentile,
+            folder=output.absolute().parent,
+            progress=lambda module, count: status.update(f"{count} operators, {module}"),
+        )
+    if hybrid is not None:
+        found = replace(found, trace=hybrid_quantise(found.trace, hybrid))
+    save_trace(found.trace, output, force)
+    print_extraction(found, _console(), str(output))
 
 
 @main.command()
@@ -351,9 +438,10 @@ def _pairs(settings: tuple[str, ...]) -> Mapping[str, str]:
     return pairs
 
 
-def _console() -> Console:
+def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     # A table in a file or a pipe keeps its width; on a terminal it fits the window.
     # Names of operators are no markup.
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
+    width = None if sys.stdout.isatty() else 140
+    return Console(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)

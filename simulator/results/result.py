@@ -15,6 +15,7 @@ from simulator.memory import RunMemory
 from simulator.program import STATES, Action, Counts, Instances, Program
 from simulator.results.memory import detailed_summary, memory_summary, stall_rows, traffic_rows
 from simulator.results.parts import area_by_component, leakage, total_area
+from simulator.trace import LeftOut
 
 SCHEMA_VERSION = 1
 STALLS = STATES[:-1]
@@ -112,6 +113,8 @@ class Result:
     memory: RunMemory
     parts: tuple[Instances, ...] = ()
     """The chip's, where its module defines them."""
+    left_out: LeftOut | None = None
+    """What of the trace was not run, where that was asked for."""
 
     @property
     def cycles(self) -> int:
@@ -274,6 +277,7 @@ class Result:
             "stalls": {state: sum(o.stalls[state] for o in self.operators) for state in STALLS},
             "phases": self.phases,
             "verified": self.verified,
+            **({} if self.left_out is None else {"left_out": self.left_out.summary}),
             "digests": dict(self.digests),
         }
 

@@ -5,6 +5,7 @@ from simulator.trace.embedding import EmbeddingBag
 from simulator.trace.file import list_traces, load_trace, save_trace
 from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
 from simulator.trace.rowwise import Rowwise
+from simulator.trace.selection import LeftOut, without
 from simulator.trace.sparse_product import SpMM
 from simulator.trace.tensor import DensityTensor, MaskTensor, Tensor, ValueTensor, quantise
 from simulator.trace.trace import Trace
@@ -16,6 +17,7 @@ __all__ = [
     "Conv2d",
     "DensityTensor",
     "EmbeddingBag",
+    "LeftOut",
     "Linear",
     "MaskTensor",
     "MatMul",
@@ -30,4 +32,5 @@ __all__ = [
     "quantise",
     "register",
     "save_trace",
+    "without",
 ]

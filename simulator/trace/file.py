@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import json
+import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ FORMAT = "skipper-trace"
 VERSION = 1
 _KEY = "skipper"
 _SUFFIX = ".safetensors"
+_CODES = {"<u4": "U32", "<i4": "I32", "<u2": "U16", "<i2": "I16", "|i1": "I8", "|u1": "U8"}
+"""The types of stored arrays, in the order in which they stand in a file."""
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str], force: bool = False) -> None:
     """Write the trace as one file, whole or not at all; the same trace gives the same bytes.
+
+    One tensor at a time is in memory.
 
     Args:
         trace: what to write.
@@ -38,17 +43,13 @@ def save_trace(trace: Trace, path: str | os.PathLike[str], force: bool = False) 
         InputError: the file exists already, or cannot be written.
 
     """
-    from safetensors.numpy import save
-
     target = Path(path)
     if os.path.isdir(target):
         raise InputError(f"{target}: this is a folder, expected the name of a file")
     if os.path.exists(target) and not force:
         raise InputError(f"{target}: the file exists already; force=True replaces it")
-    arrays = {name: tensor.content() for name, tensor in trace.tensors.items()}
     header = {"format": FORMAT, "version": VERSION, **trace.header()}
-    stored = {name: _little_endian(array) for name, array in arrays.items() if array is not None}
-    _write_whole(target, save(stored, metadata={_KEY: json.dumps(header, sort_keys=True)}))
+    _write_whole(target, _octets(trace.tensors, {_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def load_trace(path_or_name: str | os.PathLike[str]) -> Trace:
@@ -96,11 +97,33 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     raise InputError(f"'{path_or_name}' is neither a file ({path.absolute()}) nor a shipped trace{known}")
 
 
-def _write_whole(target: Path, content: bytes) -> None:
+def _octets(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield a safetensors file, tensor by tensor, in the order and with the bytes of the library."""
+    found = ((name, tensor.content()) for name, tensor in tensors.items())
+    stored = {name: (array.dtype.newbyteorder("<"), array.shape) for name, array in found if array is not None}
+    order = sorted(stored, key=lambda name: (list(_CODES).index(stored[name][0].str), name))
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in order:
+        dtype, shape = stored[name]
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
+        entries[name] = {"dtype": _CODES[dtype.str], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        array = tensors[name].content()
+        assert array is not None
+        yield _little_endian(array).reshape(-1).data.cast("B")
+
+
+def _write_whole(target: Path, parts: Iterable[bytes | memoryview]) -> None:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

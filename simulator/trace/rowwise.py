@@ -15,6 +15,7 @@ OPERATIONS: Final = MappingProxyType(
     {
         "softmax": {"compare": (1, -1), "add": (2, -1), "exp": (1, 0), "divide": (1, 0)},
         "layer_norm": {"add": (4, -1), "multiply": (3, 2), "sqrt": (0, 1), "divide": (0, 1)},
+        "rms_norm": {"add": (1, 0), "multiply": (3, 1), "sqrt": (0, 1), "divide": (0, 1)},
         "gelu": {"multiply": (1, 0), "add": (1, 0), "exp": (1, 0), "divide": (1, 0)},
         "silu": {"add": (1, 0), "exp": (1, 0), "divide": (1, 0)},
         "relu": {"compare": (1, 0)},
@@ -36,7 +37,7 @@ class Rowwise(Operator):
         input: (…, F).
         other: (…, F), the second operand of "add" and "multiply".
         output: (…, F), what is stored; for its density only.
-        kind: "softmax", "layer_norm", "gelu", "silu", "relu", "add" (a residual) or "multiply" (a gate).
+        kind: "softmax", "layer_norm", "rms_norm", "gelu", "silu", "relu", "add" (a residual) or "multiply" (a gate).
 
     Raises:
         InputError: an unknown kind, a second operand too many or missing, shapes that differ.

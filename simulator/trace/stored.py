@@ -1,11 +1,11 @@
-"""Arrays that stay in their safetensors file until they are read."""
+"""Arrays that stay in their file until they are read."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,16 @@ _DTYPES = {
     "BOOL": "bool", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
+
+
+class Source(Protocol):
+    """Where stored arrays are read from."""
+
+    path: Path
+    """How messages call it."""
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return a fresh copy of the array ``name``."""
 
 
 class TensorFile:
@@ -68,7 +78,7 @@ class TensorFile:
 class StoredArray:
     """One array of a file: shape and type are known, the content is read at each `read()` and not kept."""
 
-    file: TensorFile
+    file: Source
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import weakref
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save, save_file
 
 from simulator.errors import InputError
 from simulator.trace import (
@@ -408,3 +410,38 @@ def test_stray_bits_are_found_when_read(tmp_path):
 def test_larger_integer_types_mean_the_same(saved, tmp_path):
     path = tampered(saved, tmp_path / "wide", array("conv1.weight", lambda a: a.astype(np.int64)))
     assert load_trace(path).digest == every_kind().digest
+
+
+def test_the_file_is_that_of_the_library_byte_for_byte(tmp_path):
+    tensors = [
+        ValueTensor(np.array([[low, high]]), bits=32)
+        for low, high in ((-1, 1), (0, 255), (-300, 3), (0, 2**16 - 1), (-(2**31), 5), (0, 2**32 - 1))
+    ]
+    operators = [Linear(f'é \\ "{i}"', tensor, tensor) for i, tensor in enumerate(tensors)]
+    save_trace(Trace("types", operators, {"text": "“quoted”\n\t\x7f\u2028 \\"}), tmp_path / "types.safetensors")
+    content = (tmp_path / "types.safetensors").read_bytes()
+    stored = {f"{each.name}.input": each.input.content() for each in operators}
+    with safe_open(tmp_path / "types.safetensors", "numpy") as file:
+        assert content == save(stored, metadata=file.metadata())
+
+
+def test_saving_holds_one_tensor_at_a_time(tmp_path):
+    class Slow(MaskTensor):
+        held = 0
+        most = 0
+
+        def content(self):
+            content = super().content().copy()
+            Slow.held += 1
+            Slow.most = max(Slow.most, Slow.held)
+            weakref.finalize(content, self.freed)
+            return content
+
+        @staticmethod
+        def freed():
+            Slow.held -= 1
+
+    tensors = [Slow.of(np.ones((1, 100), bool) * bool(i % 2)) for i in range(8)]
+    operators = [Linear(f"linear{i}", tensor, tensor) for i, tensor in enumerate(tensors)]
+    save_trace(Trace("many", operators), tmp_path / "many.safetensors")
+    assert Slow.most <= 2

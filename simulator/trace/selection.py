@@ -1,0 +1,48 @@
+"""A trace without some of its operators, and what that leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.errors import InputError, nearest
+from simulator.trace.operator import OPERATORS
+from simulator.trace.trace import Trace
+
+__all__ = ["LeftOut", "without"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Operators of a trace that are not run."""
+
+    types: tuple[str, ...]
+    operators: int
+    macs: int
+    share: float
+    """Of the multiply-accumulates of the whole trace, 0 to 1."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        return {"types": list(self.types), "operators": self.operators, "macs": self.macs, "macs_share": self.share}
+
+
+def without(trace: Trace, types: Iterable[str]) -> tuple[Trace, LeftOut]:
+    """Return the trace without the operators of these types, and what was left out.
+
+    Raises:
+        InputError: a type is unknown, or no operator remains.
+
+    """
+    unwanted = tuple(dict.fromkeys(types))
+    for kind in unwanted:
+        if kind not in OPERATORS:
+            raise InputError(f"unknown type of operators '{kind}'{nearest(kind, OPERATORS)}")
+    kept = tuple(operator for operator in trace.operators if operator.type not in unwanted)
+    if not kept:
+        raise InputError(f"trace '{trace.name}' has no operators but those of type {', '.join(unwanted)}")
+    macs = trace.macs - sum(operator.macs for operator in kept)
+    left = LeftOut(unwanted, len(trace.operators) - len(kept), macs, macs / trace.macs if trace.macs else 0.0)
+    return Trace(trace.name, kept, trace.provenance), left
