@@ -315,7 +315,7 @@ for key, value, *words in (
     ("clock", "1e30 Hz", "less than or equal to", "1e30 Hz"),
     ("dram.burst", "1 EB", "less than or equal to", "1 EB"),
     ("dram.bandwidth", "1e30 B/s", "less than or equal to", "1e30 B/s"),
-    ("output_buffer.width_bits", 8 * 10**21, "at most 1048576", str(8 * 10**21)),
+    ("mac_row.partial_sum_bits", 8 * 10**21, "at most 1048576", str(8 * 10**21)),
     ("dram.energy_pj_per_bit", 1e300, "at most 1048576", "1e+300"),
     ("channel_accumulation.offsets", [[1, -(2**60)]], "at most 1048576", str(-(2**60))),
     # units
@@ -386,10 +386,21 @@ case("technology: missing file", "absent.csv", "technology", "No such file")(
 
 # --- what does not fit -----------------------------------------------------------------------------------------
 
-for buffer in ("activation_buffer.size", "output_buffer.size", "coefficient_buffer.size", "mac_row.line_buffer"):
-    case(f"{buffer}: too small for any tile", TRACE, "escalate", "operator '", f"enlarge {buffer}")(
-        lambda desk, buffer=buffer: (*RUN, "--set", f"{buffer}=2 B")
+for buffer in ("activation_buffer", "output_buffer", "coefficient_buffer"):
+    case(f"{buffer}.size: too small for any tile", TRACE, "escalate", "operator '", f"enlarge {buffer}.size")(
+        lambda desk, buffer=buffer: (
+            *RUN, "--set", f"{buffer}.size=2 B", "--set", f"{buffer}.banks=1", "--set", f"{buffer}.width_bits=8"
+        )
+    )  # fmt: skip
+    case(f"{buffer}.banks: more than there are words", "escalate.yaml", f"'{buffer}.banks'", "are 1 in each; expected")(
+        lambda desk, buffer=buffer: (*RUN, "--set", f"{buffer}.banks=1000000")
     )
+case("mac_row.line_buffer: too small for any tile", TRACE, "escalate", "operator '", "enlarge mac_row.line_buffer")(
+    lambda desk: (*RUN, "--set", "mac_row.line_buffer=2 B")
+)
+case("show --area: a bank smaller than a word", "'activation_buffer.banks'", "at least the 64 bits of an access")(
+    lambda desk: ("show", "escalate", "--area", "--set", "activation_buffer.banks=1000000")
+)
 
 
 # --- technology tables -----------------------------------------------------------------------------------------
@@ -423,12 +434,20 @@ case("technology: two rows of one size and width", "mine.csv", "line 3", "differ
 case("show --area: misspelt technology", "45mn", "did you mean '45nm'?")(
     lambda desk: ("show", "escalate", "--area", "--technology", "45mn")
 )
-case("show --area: a table without the parts", "mine.csv", "no energy for")(
-    lambda desk: (
-        (desk.technology(f"{HEAD}sram,64,8,1,paper,\n") and None)
-        or ("show", "escalate", "--area", "--technology", "mine.csv")
-    )
+case("show --area: an empty technology", "'' is no technology table", "known: 16nm")(
+    lambda desk: ("show", "escalate", "--area", "--technology", "")
 )
+case("show --area: an empty technology of a published chip", "'' is no technology table")(
+    lambda desk: ("show", "scnn", "--area", "--technology", "")
+)
+
+
+@case("show --area: a table without the parts", "mine.csv", "no energy for")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("mine.csv", f"{HEAD}sram,64,8,1,paper,\n")
+    return ("show", "escalate", "--area", "--technology", "mine.csv")
+
+
 case("show --area: a chip that has no parameters", "scnn", "known from publications only")(
     lambda desk: ("show", "scnn", "--area", "--set", "array.blocks=16")
 )
@@ -509,7 +528,7 @@ case("attention: the future", "'heads'", "keeps the future in row 0 of image 0, 
     lambda desk: heads(desk, mask=MaskTensor.of(np.ones((1, 4, 16, 16), np.bool_)), causal=True)
 )
 case("attention: too long for the SRAM", "a sequence of 16 keys takes", "sram.size")(
-    lambda desk: (*heads(desk, **TOP_K), "--set", "sram.size=128 B")
+    lambda desk: (*heads(desk, **TOP_K), "--set", "sram.size=128 B", "--set", "sram.banks=8")
 )
 for value in ("0", "1.01", "-1", "some", "true", "[0.1]"):
     case(f"attention.retention={value}", "attention.retention", "'trace', 'full' or a number above 0 up to 1")(
@@ -531,6 +550,7 @@ for key, value, *words in (
     ("chips.split", "layers", "'batch' or 'heads'"),
     ("lanes.count", "0", "lanes.count"),
     ("sram.size", "640", "sram.size", "64 KiB"),
+    ("sram.banks", "1000000", "'sram.banks'", "655360 bytes in 1000000 banks are 1 in each"),
 ):
     case(f"dota: {key}={value}", *words)(
         lambda desk, key=key, value=value: (*heads(desk, **TOP_K), "--set", f"{key}={value}")

@@ -118,8 +118,7 @@ def _bits(network: ButterflyNetwork, kind: str) -> int:
 def _buffer_parts(chip: Chip) -> Iterator[Instances]:
     for name in ("activation_buffer", "coefficient_buffer", "output_buffer"):
         buffer: Buffer = getattr(chip, name)
-        size = -(-buffer.size // buffer.banks)
-        yield from memory(name, buffer.banks, size, buffer.width_bits, buffer.ports, buffer.suffix)
+        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
 
 
 def geometry(operator: Operator, chip: Chip) -> Geometry:
@@ -461,6 +460,6 @@ def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:
         ("coefficient_buffer", chip.coefficient_buffer, weights, moved.fetched + moved.basis),
         ("output_buffer", chip.output_buffer, moved.outputs, moved.outputs),
     ):
-        bank = {"size": buffer.size // buffer.banks, "width": buffer.width_bits}
+        bank = {"size": buffer.bank, "width": buffer.width_bits}
         yield Action(name, "write", f"sram_write{buffer.suffix}", -(-into * 8 // buffer.width_bits), **bank)
         yield Action(name, "read", f"sram_read{buffer.suffix}", -(-out * 8 // buffer.width_bits), **bank)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +102,16 @@ class Sram:
     area_mm2: float
 
 
+ANSWERS = (
+    ("Dynamic read energy (nJ)", 1e3),
+    ("Dynamic write energy (nJ)", 1e3),
+    ("Standby leakage per bank(mW)", 1.0),
+    ("Area (mm2)", 1.0),
+)
+"""Columns of CACTI's table and what makes the units of ``Sram`` of theirs, in its order."""
+NOTHING_FOUND = re.compile("ERROR: no .*organization")
+"""What CACTI says where it knows no way to build a point; it exits with 0 or 1 then."""
+
 Estimator = Callable[[Point], Sram | None]
 
 
@@ -125,27 +136,44 @@ def settings(point: Point) -> str:
 
 
 def by_cacti(binary: Path) -> Estimator:
-    """Return an estimator that runs ``binary``; it gives None where CACTI finds no organisation."""
+    """Return an estimator that runs ``binary``; it gives None where CACTI finds no organisation.
+
+    The estimator raises ``InputError`` where the program does not run to its end or writes no table of CACTI's.
+    """
 
     def estimate(point: Point) -> Sram | None:
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "point.cfg")
             config.write_text(settings(point), "ascii")
             # CACTI reads tech_params/ from where it is run, and writes its table beside its configuration.
-            subprocess.run([str(binary.resolve()), "-infile", str(config)], cwd=binary.parent, capture_output=True)
+            command = [str(binary.resolve()), "-infile", str(config)]
+            try:
+                done = subprocess.run(command, cwd=binary.parent, capture_output=True, text=True, errors="replace")
+            except OSError as error:
+                raise InputError(f"{binary}: cannot be run: {error.strerror}") from None
             table = Path(folder, "point.cfg.out")
-            if not table.exists():
+            said = f"{done.stdout}\n{done.stderr}".split("\n")
+            if not table.exists() and any(NOTHING_FOUND.search(line) for line in said):
                 return None
-            row = {key.strip(): value for key, value in list(csv.DictReader(table.open()))[-1].items() if key}
-        nanojoules = (float(row["Dynamic read energy (nJ)"]), float(row["Dynamic write energy (nJ)"]))
-        return Sram(
-            1e3 * nanojoules[0],
-            1e3 * nanojoules[1],
-            float(row["Standby leakage per bank(mW)"]),
-            float(row["Area (mm2)"]),
-        )
+            if done.returncode or not table.exists():
+                last = next((f": {line.strip()}" for line in reversed(said) if line.strip()), "")
+                raise InputError(f"{binary}: no table of {point}; exit status {done.returncode}{last}")
+            return _read(table.read_text("utf-8", errors="replace"), f"{binary}: the table of {point}")
 
     return estimate
+
+
+def _read(table: str, where: str) -> Sram:
+    """Read the last row of a table that CACTI writes."""
+    rows = list(csv.DictReader(io.StringIO(table)))
+    row = {key.strip(): value for key, value in rows[-1].items() if key} if rows else {}
+    missing = [name for name, _ in ANSWERS if not row.get(name)]
+    if missing:
+        raise InputError(f"{where} has no '{missing[0]}'; expected one of CACTI 7")
+    try:
+        return Sram(*(factor * float(row[name]) for name, factor in ANSWERS))
+    except ValueError:
+        raise InputError(f"{where} has words where numbers were expected") from None
 
 
 def by_hwcomponents() -> Estimator:
@@ -218,17 +246,22 @@ def difference(point: Point, ours: Sram | None, theirs: Sram) -> str | None:
 @click.option("--cacti", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The program.")
 @click.option("--hwcomponents", is_flag=True, help="Ask hwcomponents-cacti instead.")
 @click.option("--write", is_flag=True, help="Keep what is found; points that are not known there stay as they are.")
-@click.option("--node", "nodes", type=int, multiple=True, help="Only of this node (nm).")
-def main(cacti: Path | None, hwcomponents: bool, write: bool, nodes: tuple[int, ...]) -> None:
+@click.option(
+    "--node", "nodes", type=click.Choice([str(node) for node in NODES]), multiple=True, help="Only of this node (nm)."
+)
+def main(cacti: Path | None, hwcomponents: bool, write: bool, nodes: tuple[str, ...]) -> None:
     """Compare or make the shipped points."""
     if (cacti is None) != hwcomponents:
         raise click.UsageError("expected either --cacti PATH or --hwcomponents")
     try:
         estimate = by_hwcomponents() if cacti is None else by_cacti(cacti)
-        asked = [point for point in grid() if not nodes or point.node in nodes]
+        asked = [point for point in grid() if not nodes or str(point.node) in nodes]
         found = {point: sram for point in asked if (sram := estimate(point)) is not None}
+        if not found:
+            raise InputError(f"no organisation was found for any of the {len(asked)} points; nothing is compared")
     except InputError as error:
-        raise click.UsageError(str(error)) from None
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
     shipped = read_points()
     lines = [line for point, sram in found.items() if (line := difference(point, shipped.get(point), sram))]
     lines.append(f"{len(found)} of {len(asked)} points compared, {len(lines)} differ by more than 0.1 %")

@@ -35,7 +35,7 @@ class Figure(Part):
 
     name: str
     quantity: Literal["area", "power", "leakage"]
-    """mm²; mW at full activity, leakage included; mW."""
+    """mm²; mW, beside which ours is at full activity, leakage included; mW."""
     value: float
     of: tuple[str, ...] = ()
     """The components of ours that it is compared with, …"""
@@ -82,6 +82,8 @@ class Published(Part):
     technology: str
     """Table of the node it was published for."""
     clock: Hertz
+    note: str = ""
+    """What is to be known of the publication as a whole."""
     parts: tuple[Inventory, ...] = ()
     """Of a chip that Skipper has no module for; a module knows its own."""
     figures: tuple[Figure, ...]

@@ -103,6 +103,25 @@ class Technology:
             return rows[0]
         return min(rows, key=lambda r: abs(math.log(r.size / size)) + abs(math.log(r.width / (width or r.width))))
 
+    def beyond(self, kind: str, size: int = 0, width: int = 0) -> bool:
+        """Return whether a memory of that size and width lies beyond the rows of ``kind``: the slope goes on.
+
+        Raises:
+            InputError: as for ``energy``.
+
+        """
+        rows = self._rows(kind, size)
+        if size == 0:
+            return False
+        least, most = min(row.width for row in rows), max(row.width for row in rows)
+        if not least <= (width := width or least) <= most:
+            return True
+        lines = [[row.size for row in rows]]
+        if _has_widths(rows):  # sizes count along the widths on either side
+            beside = (max(r.width for r in rows if r.width <= width), min(r.width for r in rows if r.width >= width))
+            lines = [[row.size for row in rows if row.width == at] for at in beside]
+        return any(not min(line) <= size <= max(line) for line in lines)
+
     def _rows(self, kind: str, size: int) -> tuple[Entry, ...]:
         if kind not in self.entries:
             hint = nearest(kind, self.entries)

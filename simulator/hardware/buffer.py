@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from simulator.arch.part import Part
 from simulator.arch.units import Bytes
@@ -15,12 +15,27 @@ class Buffer(Part):
 
     size: Bytes
     """Both halves together."""
-    banks: Annotated[int, Field(ge=1)]
-    """Banks that are read at the same time."""
     ports: Annotated[int, Field(ge=1)]
     """Reads per bank and cycle."""
     width_bits: Annotated[int, Field(ge=8, multiple_of=8)]
     """Bits per bank and access."""
+    banks: Annotated[int, Field(ge=1)]
+    """Banks that are read at the same time."""
+
+    @field_validator("banks")
+    @classmethod
+    def _hold_a_word_each(cls, banks: int, info: ValidationInfo) -> int:
+        size, width = info.data.get("size"), info.data.get("width_bits")
+        if size is not None and width is not None and (bank := _bank(size, banks)) * 8 < width:
+            raise ValueError(
+                f"{size} bytes in {banks} banks are {bank} in each; expected at least the {width} bits of an access"
+            )
+        return banks
+
+    @property
+    def bank(self) -> int:
+        """Bytes of a bank: its share of all, rounded up."""
+        return _bank(self.size, self.banks)
 
     @property
     def half(self) -> int:
@@ -36,3 +51,7 @@ class Buffer(Part):
     def suffix(self) -> str:
         """What the kinds of such banks end in, in a technology table; more ports than four count as four."""
         return {1: "", 2: "_2rw"}.get(self.ports, "_4rw")
+
+
+def _bank(size: int, banks: int) -> int:
+    return -(-size // banks)

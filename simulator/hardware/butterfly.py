@@ -205,35 +205,6 @@ class ButterflyNetwork(BaseModel):
         return self.lanes // 2 * self.stages
 
     @property
-    def multiplexers(self) -> int:
-        """One-bit 2:1 multiplexers of the network: two per switch and bit, n · log2 n · payload_bits."""
-        return 2 * self.switches * self.payload_bits
-
-    @property
-    def full_adders(self) -> int:
-        """One-bit full adders that count the prefixes for one control generation; 0 with a static mask.
-
-        Derivation, for a divide-and-conquer tree; L = log2 n. A block of 2d lanes needs the number of ones
-        below its middle lane i, modulo 2d. Each i = 1 … n−1 is the middle of exactly one block, that of
-        d = the lowest set bit of i; with d = 2^k it needs k + 1 bits.
-
-        * Block totals. Joining two halves of 2^(l−1) lanes adds two counts of l bits: l full adders. Of the
-          n/2^l totals of level l all but the last are needed (that one ends at lane n, no middle):
-          the sum over l = 1 … L−1 of l · (n/2^l − 1).
-        * Prefixes. There are n/2^(k+1) lanes i with the same k. At each level above k + 1 half of them lie in
-          the upper half of their block, where the total of the lower half is added, modulo 2^(k+1): k + 1
-          full adders: the sum over k = 0 … L−2 of (k + 1) · (L − k − 1) · n/2^(k+2).
-
-        Half adders are counted as full ones. n = 8: 5 + 6 = 11; n = 64: 99 + 201 = 300.
-        """
-        if not self.run_time_mask:
-            return 0
-        n, levels = self.lanes, self.stages
-        totals = sum(level * ((n >> level) - 1) for level in range(1, levels))
-        prefixes = sum((k + 1) * (levels - k - 1) * (n >> (k + 2)) for k in range(levels - 1))
-        return totals + prefixes
-
-    @property
     def latency(self) -> int:
         """Cycles from a word's entry to its exit: 1 with a static mask, 3 with a run-time mask.
 

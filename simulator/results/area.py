@@ -24,6 +24,8 @@ class Reference:
     source: str
     exact: bool
     """Whether size and width are the row's, or interpolated."""
+    beyond: bool
+    """Whether they lie beyond all rows, so that the outermost slope goes on."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,16 @@ class AreaReport:
     chip: str
     title: str
     """The publication; empty where there is none."""
+    note: str
+    """What is to be known of it as a whole."""
     technology: str
     clock: int
     lines: tuple[Line, ...]
     compared: tuple[Compared, ...]
     counts: tuple[str, ...] = ()
     """Where the counts of the parts come from, where that is not the configuration."""
+    unlike: tuple[str, ...] = ()
+    """How this differs from the chip whose figures were published; they are left out where it does."""
 
     @property
     def rows(self) -> tuple[Reference, ...]:
@@ -99,11 +105,14 @@ class AreaReport:
         return {
             "chip": self.chip,
             "title": self.title,
+            "note": self.note,
             "technology": self.technology,
             "clock_hz": self.clock,
             "totals": self.totals,
             "counts": list(self.counts),
             "lines": [asdict(line) for line in self.lines],
+            "comparable": not self.unlike,
+            "unlike": list(self.unlike),
             "published": [{**asdict(c), "difference": c.difference} for c in self.compared],
         }
 
@@ -120,19 +129,30 @@ def chip_report(name: str, settings: Mapping[str, str] | None = None, technology
         if settings:
             raise InputError(f"--set: {name} is known from publications only and has no parameters")
         published = load_published(name)
-        table = load_technology(technology or published.technology)
+        table = load_technology(published.technology if technology is None else technology)
         return area_report(name, (), table, published.clock, published)
     arch = load_arch(name, settings)
     of = arch.config.accelerator
-    parts = parts_of(accelerator(of), arch.chip)
-    table = load_technology(technology or arch.chip.technology)
-    return area_report(arch.name, parts, table, arch.chip.clock, load_published(of) if of in known else None)
+    model = accelerator(of)
+    parts = parts_of(model, arch.chip)
+    table = load_technology(arch.chip.technology if technology is None else technology)
+    shipped = parts_of(model, load_arch(of).chip) if of in known else parts
+    unlike = () if parts == shipped else (f"parts other than those of the shipped {of}.yaml",)
+    return area_report(arch.name, parts, table, arch.chip.clock, load_published(of) if of in known else None, unlike)
 
 
 def area_report(
-    chip: str, parts: Iterable[Instances], technology: Technology, clock: int, published: Published | None
+    chip: str,
+    parts: Iterable[Instances],
+    technology: Technology,
+    clock: int,
+    published: Published | None,
+    unlike: tuple[str, ...] = (),
 ) -> AreaReport:
     """Return the table of a chip of ``parts``, or of the inventory of what was published where there are none.
+
+    ``unlike`` says in what the parts differ from the published chip's. Figures are compared where neither they nor
+    technology and clock do.
 
     Raises:
         InputError: the technology table lacks a kind of part.
@@ -141,9 +161,20 @@ def area_report(
     listed = published.parts if published else ()
     own = tuple(parts)
     lines = tuple(part_lines(own or inventory(listed), technology, clock))
-    compared = tuple(compare(published, lines, technology, clock)) if published else ()
-    title = published.title if published else ""
-    return AreaReport(chip, title, technology.name, clock, lines, compared, () if own else _counts(listed))
+    counts = () if own else _counts(listed)
+    if published is None:
+        return AreaReport(chip, "", "", technology.name, clock, lines, (), counts)
+    has_figures = bool(published.figures or published.ratios)
+    unlike = (*_unlike(published, technology, clock), *unlike) if has_figures else ()
+    compared = () if unlike else tuple(compare(published, lines, technology, clock))
+    return AreaReport(chip, published.title, published.note, technology.name, clock, lines, compared, counts, unlike)
+
+
+def _unlike(published: Published, technology: Technology, clock: int) -> Iterator[str]:
+    if technology.entries != load_technology(published.technology).entries:
+        yield f"the technology table {technology.origin}, not that of {published.technology}"
+    if clock != published.clock:
+        yield f"a clock of {clock / 1e6:,.6g} MHz, not {published.clock / 1e6:,.6g} MHz"
 
 
 def _counts(entries: Iterable[Inventory]) -> tuple[str, ...]:
@@ -186,7 +217,8 @@ def part_lines(parts: Iterable[Instances], technology: Technology, clock: int) -
 def _reference(part: Instances | Access, technology: Technology) -> Reference:
     row = technology.row(part.kind, part.size, part.width)
     exact = (row.size, row.width) == (part.size, part.width)
-    return Reference(part.kind, row.size, row.width, row.source, exact)
+    beyond = technology.beyond(part.kind, part.size, part.width)
+    return Reference(part.kind, row.size, row.width, row.source, exact, beyond)
 
 
 def compare(published: Published, lines: tuple[Line, ...], technology: Technology, clock: int) -> Iterator[Compared]:

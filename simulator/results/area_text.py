@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import simulator
 from simulator.accelerators import list_accelerators
 from simulator.arch.published import list_published
 from simulator.results.area import AreaReport, Compared, Line, Reference, chip_report
@@ -18,19 +19,29 @@ from simulator.results.area import AreaReport, Compared, Line, Reference, chip_r
 if TYPE_CHECKING:
     from rich.console import Console
 
-PAGE = Path("docs", "area.md")
+PAGE = Path(simulator.__file__).parents[1] / "docs" / "area.md"
+"""In a checkout; an installed package has no documentation beside it."""
 HEAD = """# Area and power
 
 What each chip takes, part by part, beside what was published of it. Made by `python -m simulator.results.area_text`;
-`skipper show ARCH --area` prints the same for any configuration, `--technology` for another node.
+`skipper show ARCH --area` prints the same for any configuration, `--technology` for another node; what differs from
+the published chip in parts, clock or node is not compared with it.
 
-An area is a count times the area of a row of a technology table; power at full activity is one action of each
-instance in every cycle, so it is a ceiling and no workload's; leakage goes on all the time. The letters name the rows
-below each table (of a memory between two rows, the nearest one: size and width are interpolated log-log). How the
-tables are made says [energy.md](energy.md). No constant is fitted to a published figure: where one is missed, the
-difference stands beside it, with what may cause it. Wires, clock trees, control and placement at less than full
-density are in no row; areas made of rows are therefore too small, as a rule.
+An area is a count times the area of a row of a technology table; leakage goes on all the time. Power at full activity
+is the sum of the parts listed at one action each per cycle. That is no workload's power and bounds none: wires, clock
+trees and control are in no row, and a chip may draw more (the measured Eyeriss does). Nor is placement at less than
+full density, so that areas made of rows are too small, as a rule. The letters name the rows below each table: of a
+memory the nearest one, for size and width are interpolated log-log between rows, and beyond them the outermost slope
+goes on, which is then said. How the tables are made says [energy.md](energy.md). No constant is fitted to a published
+figure: where one is missed, the difference stands beside it, with what may cause it.
 """
+EXTENTS = {
+    "butterfly": ("lanes", "bit"),
+    "token_scheduler": ("keys", "tokens"),
+    "channel_accumulation_unit": ("lanes", "adders"),
+    "mac_row_unit": ("multipliers", "bit"),
+}
+"""What size and width of a row are, by how its kind begins; of all others, which are memories, bytes and bits."""
 TITLES = ("component", "kind", "count", "area mm²", "share", "dynamic mW", "leakage mW", "rows")
 
 
@@ -54,8 +65,9 @@ def print_report(report: AreaReport, console: Console) -> None:
     for text in (*report.counts, *(f"{letter}: {_row(reference)}" for reference, letter in letters.items())):
         console.print(text, soft_wrap=True, markup=False, highlight=False)
     console.print(_total(report), soft_wrap=True, highlight=False)
+    for text in filter(None, ("" if report.unlike else report.note, "" if report.compared else _nothing(report))):
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
     if not report.compared:
-        console.print(_nothing(report), soft_wrap=True, highlight=False)
         return
     beside = table("published", "figure", "ours", "difference", "rows", left=1)
     for compared in report.compared:
@@ -81,14 +93,17 @@ def _section(report: AreaReport) -> Iterator[str]:
     yield from ("", _total(report), "")
     if report.counts:
         yield from ("Counts:", "", *(f"- {text}" for text in report.counts), "")
+    if report.note:
+        yield from (report.note, "")
     if report.compared:
         yield _markdown("published", "figure", "ours", "difference", "rows", "source", "what may cause the difference")
         yield "|---|---:|---:|---:|---|---|---|"
         for c in report.compared:
             yield _markdown(*_beside(c, letters), f"{c.source} ({c.sure})", _why(c))
-    else:
-        yield _nothing(report)
-    yield from ("", "Rows:", "", *(f"- {letter}: {_row(reference)}" for reference, letter in letters.items()), "")
+        yield ""
+    elif text := _nothing(report):
+        yield from (text, "")
+    yield from ("Rows:", "", *(f"- {letter}: {_row(reference)}" for reference, letter in letters.items()), "")
 
 
 def _markdown(*cells: str) -> str:
@@ -128,14 +143,14 @@ def _kind(line: Line) -> str:
 
 
 def _extent(row: Line | Reference) -> str:
-    """Return size and width: bytes and bits of a memory; of a network, its lanes and the bits of each."""
-    unit = "B" if row.kind.startswith("sram") else "lanes"
-    return f" {row.size} {unit} × {row.width} bit" if row.size else ""
+    """Return size and width with what they are of."""
+    size, width = next((names for kind, names in EXTENTS.items() if row.kind.startswith(kind)), ("B", "bit"))
+    return f" {row.size} {size} × {row.width} {width}" if row.size else ""
 
 
 def _row(reference: Reference) -> str:
     where = _extent(reference)
-    near = "" if reference.exact else " (nearest)"
+    near = " (nearest; beyond the rows)" if reference.beyond else "" if reference.exact else " (nearest)"
     return f"{reference.kind}{where}{near}: {reference.source}"
 
 
@@ -148,9 +163,9 @@ def _total(report: AreaReport) -> str:
 
 
 def _nothing(report: AreaReport) -> str:
-    return (
-        f"No area or power of {report.chip} is known to be published." if report.title else "Nothing to compare with."
-    )
+    if report.unlike:
+        return f"Not compared with what was published, for this has {'; '.join(report.unlike)}."
+    return "" if report.note else "Nothing to compare with."
 
 
 def _beside(c: Compared, letters: dict[Reference, str]) -> tuple[str, str, str, str, str]:
@@ -163,9 +178,12 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.4g}" if value < 1000 else f"{value:,.2f}"
 
 
-@click.command(help=f"Write {PAGE} anew.")
+@click.command(help="Write docs/area.md anew.")
 def main() -> None:
     """Write the page."""
+    if not PAGE.is_file():
+        click.echo(f"Error: {PAGE}: there is no such page; expected Skipper in a checkout, with its docs", err=True)
+        raise SystemExit(2)
     PAGE.write_text(page(), "utf-8")
 
 

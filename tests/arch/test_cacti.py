@@ -23,7 +23,7 @@ from simulator.arch.cacti import (
 
 POINT = Point(45, 65536, 64, "1r1w")
 FAKE = """#!/bin/sh
-grep -q 'size (bytes) 512$' "$2" && exit 1
+grep -q 'size (bytes) 512$' "$2" && echo 'ERROR: no valid data array organizations found' && exit 1
 echo 'Technology, Access time (ns), Dynamic read energy (nJ), Dynamic write energy (nJ), Standby leakage per bank(mW), Area (mm2)' > "$2.out"
 echo '45, 1.0, 0.0025, 0.0015, 0.125, 0.5' >> "$2.out"
 """  # noqa: E501 - a header as CACTI writes it
@@ -83,6 +83,45 @@ def test_what_is_found_is_kept_and_the_rest_stays(fake: Path, tmp_path: Path, mo
     for point, sram in after.items():
         found = point.node == 45 and point.size != 512
         assert sram == (Sram(2.5, 1.5, 0.125, 0.5) if found else before[point])
+
+
+HEAD, ROW = (line.split("'")[1] for line in FAKE.splitlines()[2:])
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("#!/bin/sh\n", "no table of Point(node=45, size=512, width=32, ports='1rw'); exit status 0"),
+        ("#!/bin/sh\necho 'no tech_params' >&2; exit 3\n", "exit status 3: no tech_params"),
+        (FAKE.replace("grep", "true; grep") + "exit 1\n", "exit status 1"),
+        ("no program\n", "cannot be run: Exec format error"),
+        (FAKE.replace("Area", "Space"), "has no 'Area (mm2)'; expected one of CACTI 7"),
+        (FAKE.replace(ROW, "45, 1.0, 0.0025"), "has no 'Dynamic write energy (nJ)'"),
+        (FAKE.replace(f"echo '{ROW}'", ": "), "has no 'Dynamic read energy (nJ)'"),
+        (FAKE.replace("0.0025", "none"), "has words where numbers were expected"),
+        (FAKE.replace(" 512$", ""), "no organisation was found for any of the 100 points; nothing is compared"),
+    ],
+)
+def test_what_gives_no_points_is_told_in_a_sentence(fake: Path, script: str, expected: str) -> None:
+    fake.write_text(script, "ascii")
+    done = CliRunner().invoke(main, ["--cacti", str(fake), "--node", "45"])
+    assert (done.exit_code, done.exception.__class__) == (2, SystemExit), done.output
+    assert expected in done.output
+    assert done.output.startswith("Error: ")
+    assert "compared," not in done.output
+
+
+def test_a_file_that_is_no_program_is_told(fake: Path) -> None:
+    fake.chmod(0o644)
+    done = CliRunner().invoke(main, ["--cacti", str(fake), "--node", "45"])
+    assert done.exit_code == 2
+    assert "cacti: cannot be run: Permission denied" in done.output
+
+
+def test_a_node_that_cacti_does_not_know_is_refused(fake: Path) -> None:
+    done = CliRunner().invoke(main, ["--cacti", str(fake), "--node", "16"])
+    assert done.exit_code == 2
+    assert "'16' is not one of '65', '45'" in done.output
 
 
 @pytest.mark.parametrize("arguments", [[], ["--write"], ["--hwcomponents", "--cacti", __file__]])

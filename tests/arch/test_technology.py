@@ -242,6 +242,33 @@ def test_the_row_named_as_the_source_is_the_nearest() -> None:
     assert technology.row("add").source == "d"
 
 
+@pytest.mark.parametrize(
+    ("size", "width", "beyond"),
+    [
+        (1024, 32, False),
+        (2000, 60, False),
+        (65536, 64, False),
+        (448, 32, True),
+        (4096, 16, True),
+        (4096, 65, True),
+        (2**20, 64, True),
+        (1024, 64, True),  # only the narrow rows go down to it
+        (1024, 33, True),
+    ],
+)
+def test_what_lies_beyond_the_rows(size: int, width: int, beyond: bool) -> None:
+    technology = table(*(f"sram,{s},{w},1,a," for s, w in ((1024, 32), (65536, 32), (2000, 64), (65536, 64))))
+    assert technology.beyond("sram", size, width) == beyond
+
+
+def test_beyond_rows_of_one_width_and_of_logic() -> None:
+    technology = table("sram,1024,64,1,a,", "sram,65536,64,3,c,", "add,0,0,1,d,")
+    assert not technology.beyond("add")
+    assert not technology.beyond("sram", 4096, 64)
+    assert technology.beyond("sram", 4096, 32)
+    assert technology.beyond("sram", 512, 64)
+
+
 def test_low_precision_products_share_the_energy_of_a_pe() -> None:
     technology = load_technology("22nm")
     for kind, products in (("mac_int8", 4), ("mac_int4", 16), ("mac_int2", 64)):

@@ -10,10 +10,12 @@ from click.testing import CliRunner
 
 from simulator.arch import list_configs, load_technology
 from simulator.arch.published import list_published, load_published
+from simulator.arch.tables import COUNTED
 from simulator.cli import main
 from simulator.errors import InputError
 from simulator.results.area import AreaReport, chip_report
-from simulator.results.area_text import PAGE, page
+from simulator.results.area_text import EXTENTS, PAGE, page
+from simulator.results.area_text import main as write_page
 
 ROOT = Path(__file__).parents[2]
 CHIPS = sorted({*list_configs(), *list_published()})
@@ -26,7 +28,8 @@ def report(request: pytest.FixtureRequest) -> AreaReport:
 
 def test_the_page_is_up_to_date() -> None:
     """Otherwise run: python -m simulator.results.area_text."""
-    assert (ROOT / PAGE).read_text("utf-8") == page()
+    assert ROOT / "docs" / "area.md" == PAGE
+    assert PAGE.read_text("utf-8") == page()
 
 
 def test_every_number_has_its_rows(report: AreaReport) -> None:
@@ -95,6 +98,86 @@ def test_another_node_is_another_table() -> None:
     assert smaller is not None
     assert larger is not None
     assert smaller < larger / 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "technology", "unlike"),
+    [
+        ({"lanes.count": "8"}, None, ["parts other than those of the shipped dota.yaml"]),
+        ({"clock": "500 MHz"}, None, ["a clock of 500 MHz, not 1,000 MHz"]),
+        ({}, "65nm", ["the technology table technology/65nm.csv, not that of 22nm"]),
+        ({"technology": "65nm"}, None, ["the technology table technology/65nm.csv, not that of 22nm"]),
+    ],
+)
+def test_what_is_not_the_published_chip_is_not_compared_with_it(
+    settings: dict[str, str], technology: str | None, unlike: list[str]
+) -> None:
+    document = chip_report("dota", settings, technology).document()
+    assert (document["comparable"], document["unlike"], document["published"]) == (False, unlike, [])
+    arguments = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    arguments += ["--technology", technology] if technology else []
+    done = CliRunner().invoke(main, ["show", "dota", "--area", *arguments])
+    assert f"Not compared with what was published, for this has {unlike[0]}." in done.output
+    assert "Module table of the paper, 2.5 MB" not in done.output
+
+
+def test_settings_that_leave_the_published_chip_as_it_is_are_compared() -> None:
+    report = chip_report("dota", {"dram.latency": "1 us", "lanes.count": "4"}, "22nm")
+    assert report.document()["comparable"]
+    assert report.compared == chip_report("dota").compared
+
+
+def test_a_table_of_ones_own_is_not_the_published_node(tmp_path: Path) -> None:
+    mine = tmp_path / "22nm.csv"
+    shipped = (ROOT / "arch_configs" / "technology" / "22nm.csv").read_text("utf-8")
+    mine.write_text(shipped, "utf-8")
+    assert chip_report("dota", technology=str(mine)).document()["comparable"]
+    mine.write_text(shipped.replace("mfu_cycle,0,0,60.73,", "mfu_cycle,0,0,60,"), "utf-8")
+    assert chip_report("dota", technology=str(mine)).unlike == (f"the technology table {mine}, not that of 22nm",)
+
+
+def test_a_measured_chip_draws_more_than_the_sum_of_its_parts() -> None:
+    """Full activity is no ceiling, as the page says."""
+    compared = {c.name: c for c in chip_report("eyeriss").compared}
+    measured, total = compared["chip, AlexNet"], compared["chip, AlexNet"].ours
+    assert total is not None
+    assert (measured.unit, measured.published) == ("mW", 278)
+    assert total < measured.published
+
+
+def test_names_of_figures_differ() -> None:
+    for name in CHIPS:
+        names = [c.name for c in chip_report(name).compared]
+        assert len(names) == len(set(names)), name
+
+
+def test_rows_beyond_the_points_are_marked() -> None:
+    filters = next(line for line in chip_report("eyeriss").lines if line.component == "filter scratchpads")
+    assert (filters.size, filters.width) == (448, 16)
+    assert all(row.beyond and not row.exact for row in filters.rows)
+    assert "sram_read 512 B × 32 bit (nearest; beyond the rows): CACTI 7" in page()
+    assert "sram_read 4096 B × 64 bit (nearest): CACTI 7" in page()
+
+
+def test_sizes_of_rows_are_named_by_kind() -> None:
+    """Those of logic are no bytes: each kind that is counted in gates with a size has names of its own."""
+    for counted in COUNTED:
+        if counted.size:
+            assert any(counted.kind.startswith(kind) for kind in EXTENTS), counted.kind
+    assert "token_scheduler 64 keys × 4 tokens: " in page()
+    assert "butterfly_controls 64 lanes × 1 bit: " in page()
+
+
+def test_the_page_is_written_in_a_checkout_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("simulator.results.area_text.PAGE", tmp_path / "docs" / "area.md")
+    done = CliRunner().invoke(write_page)
+    assert done.exit_code == 2
+    assert "area.md: there is no such page; expected Skipper in a checkout" in done.output
+    monkeypatch.setattr("simulator.results.area_text.PAGE", tmp_path / "area.md")
+    (tmp_path / "area.md").touch()
+    assert CliRunner().invoke(write_page).exit_code == 0
+    assert (tmp_path / "area.md").read_text("utf-8") == page()
 
 
 def test_settings_change_the_parts() -> None:

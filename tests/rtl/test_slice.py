@@ -11,7 +11,7 @@ import pytest
 
 from simulator.hardware.mac_row import multiply_accumulate
 from simulator.hardware.pe_array import RECORD, PEArray
-from tests.rtl.accumulation_settings import SETTINGS, Setting
+from tests.rtl.accumulation_settings import SETTINGS, SEVEN, Setting
 from tests.rtl.bench import Builds, Change, Numbers, Playable, Response, Words, join, needs_verilator
 from tests.rtl.test_channel_accumulation import Row, accumulated_prefixes, fields, random_rows, shipped_rows
 
@@ -40,6 +40,7 @@ class Slice:
 
 
 SLICES = {
+    "as_configured": Slice(Setting(64, 2, 16, 2, SEVEN, 2, "run_time"), 9, 2),
     "queue_2": Slice(SETTINGS["h1_d3_a8"], 2, 2),
     "queue_1": Slice(SETTINGS["h3_d5_a4"], 1, 1),
     "queue_3": Slice(SETTINGS["h1_d3_a8"], 4, 3),
@@ -120,9 +121,9 @@ def test_random_rows_and_rows_of_the_shipped_network(name: str, builds: Builds) 
     bases = random_bases(32, rows)
     expected = by_kernels(built, rows, bases)
     assert played(builds.bench(SOURCES, built.parameters()), built, rows, bases) == expected
-    # The queue of results is full now and then, and holds a unit back.
-    free = [times for times, _, _ in by_kernels(Slice(built.unit, 9, 64), rows, bases)]
-    assert [times for times, _, _ in expected] != free
+    # The queue of results is full now and then, and holds a unit back; but not where a T takes one cycle.
+    free = [times for times, _, _ in by_kernels(Slice(built.unit, built.multipliers, 64), rows, bases)]
+    assert ([times for times, _, _ in expected] != free) == (built.mac_cycles > 1)
 
 
 CHANGES: dict[str, Change] = {
@@ -138,8 +139,5 @@ def test_a_broken_design_is_caught(name: str, builds: Builds) -> None:
     rows = random_rows(33, 60, built.unit)
     bases = random_bases(34, rows)
     broken = builds.bench(SOURCES, built.parameters(), CHANGES[name])
-    try:
-        found = played(broken, built, rows, bases)
-    except (TimeoutError, ValueError):
-        return
+    found = played(broken, built, rows, bases)
     assert found != by_kernels(built, rows, bases)

@@ -85,7 +85,7 @@ class Chip(Part):
 
 def sram_actions(written: Counts, read: Counts, chip: Chip) -> Iterator[Action]:
     """Count accesses for so many bytes of each tile."""
-    bank = {"size": chip.sram.size // chip.sram.banks, "width": chip.sram.width_bits}
+    bank = {"size": chip.sram.bank, "width": chip.sram.width_bits}
     yield Action("sram", "write", f"sram_write{chip.sram.suffix}", -(-written * 8 // chip.sram.width_bits), **bank)
     yield Action("sram", "read", f"sram_read{chip.sram.suffix}", -(-read * 8 // chip.sram.width_bits), **bank)
 
