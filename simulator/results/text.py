@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
-    from simulator.trace import Trace
+    from simulator.results.inspection import InspectedTensor, Inspection
 
 STALL_TITLES = {"busy": "busy", "starved": "starv.", "blocked": "block.", "imbalance": "imbal.", "fill_drain": "fill"}
 LONGEST_UNIT = 14
@@ -156,22 +156,63 @@ def print_arch(arch: Arch[Any], console: Console) -> None:
     console.print(table)
 
 
-def print_trace(trace: Trace, console: Console) -> None:
+def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print the operators of a trace."""
-    table = _table("operator", "type", right=("MACs",))
+    table = _table("operator", "type", right=("MACs", "effect."))
+    longest = max(len(operator.operator) for operator in inspection.operators)
+    table.columns[0].min_width = min(longest, 40)  # of all that may be folded the names last
     for title in ("tensor", "shape", "known", "bits"):
         table.add_column(title)
-    table.add_column("density", justify="right")
-    for operator in trace.operators:
-        first = (operator.name, operator.type, f"{operator.macs:,}")
-        for role, tensor in operator.tensors.items():
-            shape = "×".join(map(str, tensor.shape))
-            table.add_row(*first, role, shape, tensor.kind, str(tensor.bits), f"{tensor.density:.1%}")
-            first = ("", "", "")
+    for title in ("density", "KiB", "non-zero", "filters", "channels"):
+        table.add_column(title, justify="right")
+    table.padding = (0, 1, 0, 0)
+    for operator in inspection.operators:
+        effectual = "-" if not operator.macs or operator.effectual_macs is None else operator.effectual_macs
+        share = effectual if isinstance(effectual, str) else f"{effectual / operator.macs:.1%}"
+        first = (operator.operator, operator.type, f"{operator.macs:,}", share)
+        for tensor in operator.tensors:
+            table.add_row(
+                *first, tensor.role, "×".join(map(str, tensor.shape)), tensor.kind, str(tensor.bits),
+                f"{tensor.density:.1%}", _kib(tensor.dense_bytes), _kib(tensor.nonzero_bytes),
+                _imbalance(tensor, "filter"), _imbalance(tensor, "channel") or _imbalance(tensor, "row"),
+            )  # fmt: skip
+            first = ("", "", "", "")
     console.print(table)
-    console.print(f"{trace.name}: {len(trace.operators)} operators, {trace.macs:,} MACs, digest {trace.digest[:12]}")
-    for key, value in trace.provenance.items():
+    console.print(
+        f"{inspection.trace}: {len(inspection.operators)} operators, {inspection.macs:,} MACs, "
+        f"digest {inspection.digest[:12]}",
+        soft_wrap=True,
+    )
+    if inspection.known_macs:
+        share = inspection.effectual_macs / inspection.known_macs
+        of = (
+            "" if inspection.known_macs == inspection.macs else f" of the {inspection.known_macs:,} where that is known"
+        )
+        console.print(f"effectual: {inspection.effectual_macs:,} MACs, {share:.1%}{of}", soft_wrap=True)
+    tensors = inspection.tensors
+    console.print(
+        f"{len(tensors)} tensors: {_kib(sum(t.dense_bytes for t in tensors))} KiB dense, "
+        f"{_kib(sum(t.nonzero_bytes for t in tensors))} KiB of non-zeros",
+        soft_wrap=True,
+    )
+    console.print(
+        "filters, channels (of a mask: rows): non-zeros of the fullest ÷ their mean, ± coefficient of variation",
+        soft_wrap=True,
+    )
+    for key, value in inspection.provenance.items():
         console.print(f"  {key}: {value}", soft_wrap=True)
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.1f}"
+
+
+def _imbalance(tensor: InspectedTensor, of: str) -> str:
+    return "".join(
+        f"{part.most_over_mean:.2f} ±{part.variation:.2f}"
+        for part in tensor.imbalance
+        if part.of == of and part.parts > 1 and part.most_over_mean is not None and part.variation is not None
+    )
 
 
 def _table(*left: str, right: tuple[str, ...] = ()) -> Table:
