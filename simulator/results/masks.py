@@ -64,7 +64,7 @@ def mask_maps(trace: Trace, named: Sequence[str] = ()) -> tuple[MaskMap, ...]:
     Args:
         trace: any.
         named: ``OPERATOR.ROLE``, or none: `MOST_MAPS` evenly spread over the tensors of which it is known where they
-            are zero, or over all where it is known of none.
+            are zero, or over all where it is known of none; of attention over its connections and outputs.
 
     Raises:
         InputError: no such tensor.
@@ -79,6 +79,8 @@ def mask_maps(trace: Trace, named: Sequence[str] = ()) -> tuple[MaskMap, ...]:
         return tuple(_map(known[name]) for name in dict.fromkeys(named))
     chosen: dict[int, _Candidate] = {}
     for candidate in everything:
+        if isinstance(candidate.operator, Attention) and candidate.role not in ("mask", KEPT, "output"):
+            continue  # its connections say more than the dense maps that they are between
         chosen.setdefault(id(candidate.tensor or candidate), candidate)  # a tensor that several hold is drawn once
     once = list(chosen.values())
     certain = [candidate for candidate in once if not isinstance(candidate.tensor, DensityTensor)] or once
@@ -113,7 +115,7 @@ def _flat(mask: NDArray[np.bool_], is_convolution: bool, role: str) -> tuple[NDA
         axes = {"weight": "K × C·R·S", "coefficients": "K × C·M", "basis": "M × R·S"}[role]
         return mask.reshape(len(mask), -1), axes
     if mask.ndim > 2:
-        return mask[0].reshape(-1, mask.shape[-1]), "rows of image 0"
+        return mask[0].reshape(-1, mask.shape[-1]), "rows of index 0"
     return np.atleast_2d(mask), "F_out × F_in" if role == "weight" else "rows"
 
 

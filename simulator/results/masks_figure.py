@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS = 4
-_CELL, _HIGH, _TEXT, _MARGIN, _TOP = 2.3, 1.9, 0.62, 0.15, 0.6
+_CELL, _HIGH, _TEXT, _MARGIN, _TOP = 2.3, 1.9, 0.62, 0.15, 0.42
 """Inches: width of a column with its gap, height of a map, of the text above it, of the margin, of the title."""
 
 
@@ -51,7 +51,7 @@ def masks_figure(name: str, maps: Sequence[MaskMap]) -> Figure:
         lines_of_text = (
             (shortened(drawn.tensor), 7.5, 0.33),
             (f"{drawn.rows:,} × {drawn.columns:,} ({drawn.axes})", 6.5, 0.19),
-            (f"{drawn.density:.1%} non-zero; {_darkest(drawn, densest)}", 6.5, 0.05),
+            (f"{drawn.density:.1%} non-zero{_darkest(drawn, densest)}", 6.5, 0.05),
         )
         for text, size, above in lines_of_text:
             figure.text(x / width, 1 - (y - above) / height, text, fontsize=size, va="bottom", parse_math=False)
@@ -61,4 +61,5 @@ def masks_figure(name: str, maps: Sequence[MaskMap]) -> Figure:
 
 
 def _darkest(drawn: MaskMap, densest: float) -> str:
-    return f"darkest: {densest:.0%} of a block" if drawn.blocks.size < drawn.rows * drawn.columns else "each drawn"
+    is_of_blocks = drawn.blocks.size < drawn.rows * drawn.columns
+    return f"; darkest: {densest:.0%} of a block" if is_of_blocks else ""

@@ -157,27 +157,30 @@ def print_arch(arch: Arch[Any], console: Console) -> None:
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
-    """Print the operators of a trace."""
-    table = _table("operator", "type", right=("MACs", "effect."))
-    longest = max(len(operator.operator) for operator in inspection.operators)
-    table.columns[0].min_width = min(longest, 40)  # of all that may be folded the names last
+    """Print the operators of a trace, then how large its tensors are and how evenly their non-zeros lie."""
+    table = _table("operator", "type", right=("MACs", "effectual"))
     for title in ("tensor", "shape", "known", "bits"):
-        table.add_column(title)
-    for title in ("density", "KiB", "non-zero", "filters", "channels"):
-        table.add_column(title, justify="right")
-    table.padding = (0, 1, 0, 0)
+        table.add_column(title, overflow="fold")
+    table.add_column("density", justify="right")
     for operator in inspection.operators:
-        effectual = "-" if not operator.macs or operator.effectual_macs is None else operator.effectual_macs
-        share = effectual if isinstance(effectual, str) else f"{effectual / operator.macs:.1%}"
-        first = (operator.operator, operator.type, f"{operator.macs:,}", share)
+        effectual = "-" if operator.effectual_macs is None else f"{operator.effectual_macs:,}"
+        first = (operator.operator, operator.type, f"{operator.macs:,}", effectual)
         for tensor in operator.tensors:
-            table.add_row(
-                *first, tensor.role, "×".join(map(str, tensor.shape)), tensor.kind, str(tensor.bits),
-                f"{tensor.density:.1%}", _kib(tensor.dense_bytes), _kib(tensor.nonzero_bytes),
-                _imbalance(tensor, "filter"), _imbalance(tensor, "channel") or _imbalance(tensor, "row"),
-            )  # fmt: skip
+            shape = "×".join(map(str, tensor.shape))
+            table.add_row(*first, tensor.role, shape, tensor.kind, str(tensor.bits), f"{tensor.density:.1%}")
             first = ("", "", "", "")
     console.print(table)
+    right = ("KiB dense", "KiB non-zero", "fullest filter", "variation", "fullest channel", "variation")
+    table = _table("tensor", right=right)
+    for tensor in inspection.tensors:
+        parts = [*_imbalance(tensor, "filter"), *(_imbalance(tensor, "channel") or _imbalance(tensor, "row"))]
+        table.add_row(tensor.tensor, _kib(tensor.dense_bytes), _kib(tensor.nonzero_bytes), *parts)
+    console.print(table)
+    console.print(
+        "fullest: non-zeros of the filter or channel (of an attention mask: the row) that has most ÷ their mean; "
+        "variation: standard deviation ÷ mean",
+        soft_wrap=True,
+    )
     console.print(
         f"{inspection.trace}: {len(inspection.operators)} operators, {inspection.macs:,} MACs, "
         f"digest {inspection.digest[:12]}",
@@ -195,10 +198,6 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         f"{_kib(sum(t.nonzero_bytes for t in tensors))} KiB of non-zeros",
         soft_wrap=True,
     )
-    console.print(
-        "filters, channels (of a mask: rows): non-zeros of the fullest ÷ their mean, ± coefficient of variation",
-        soft_wrap=True,
-    )
     for key, value in inspection.provenance.items():
         console.print(f"  {key}: {value}", soft_wrap=True)
 
@@ -207,12 +206,11 @@ def _kib(size: int) -> str:
     return f"{size / 1024:,.1f}"
 
 
-def _imbalance(tensor: InspectedTensor, of: str) -> str:
-    return "".join(
-        f"{part.most_over_mean:.2f} ±{part.variation:.2f}"
-        for part in tensor.imbalance
-        if part.of == of and part.parts > 1 and part.most_over_mean is not None and part.variation is not None
-    )
+def _imbalance(tensor: InspectedTensor, of: str) -> tuple[str, str] | tuple[()]:
+    for part in tensor.imbalance:
+        if part.of == of and part.most_over_mean is not None and part.variation is not None:
+            return f"{part.most_over_mean:.2f}", f"{part.variation:.2f}"
+    return ("", "") if of != "channel" else ()
 
 
 def _table(*left: str, right: tuple[str, ...] = ()) -> Table:

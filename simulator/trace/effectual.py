@@ -46,7 +46,8 @@ def effectual_macs(operator: Operator) -> int | None:
 
 
 def _sum(counts: Counts) -> int:
-    return int(round(counts.sum().item()))
+    total: int | float = counts.sum().item()
+    return round(total)
 
 
 def _all_but(tensor: Tensor, axis: int) -> tuple[int, ...]:
