@@ -242,9 +242,7 @@ def _of(path: str | Path, error: InputError) -> InputError:
 @click.option(
     "--per", default="tensor", show_default=True, metavar="WHAT", help="Prune each tensor, filter or channel to it."
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of masks that are pruned by chance."
-)
+@click.option("--seed", default=0, show_default=True, help="Of masks that are pruned by chance.")
 @click.option("--name", help="Name of the trace; that of the first, or of all with + between them, if not given.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
 def convert(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from simulator.edit.note import noted
@@ -37,7 +37,7 @@ def merge(traces: Sequence[Trace]) -> Trace:
         for operator in trace.operators
     ]
     if unresolved := _names_twice(name for _, _, name in named):
-        _refuse([(trace, operator) for trace, operator, name in named if name == min(unresolved)], min(unresolved))
+        _refuse({name: [(t, operator) for t, operator, other in named if other == name] for name in unresolved})
     shared = _shared(traces)
     operators = [
         replace(operator, name=name, **{role: shared[id(tensor)] for role, tensor in operator.tensors.items()})
@@ -53,14 +53,17 @@ def _names_twice(names: Iterable[str]) -> set[str]:
     return {name for name, count in Counter(names).items() if count > 1}
 
 
-def _refuse(holders: Sequence[tuple[Trace, Operator]], name: str) -> None:
-    (first, one), (second, other) = holders[:2]
-    digests = one.digest, other.digest
-    content = f"the same work (digest {digests[0][:12]})"
-    if digests[0] != digests[1]:
-        content = f"different work (digests {digests[0][:12]}, {digests[1][:12]})"
+def _refuse(clashes: Mapping[str, Sequence[tuple[Trace, Operator]]]) -> None:
+    """Refuse names that clash: the first one that stands for different work or, where none does, the first."""
+
+    def is_same(name: str) -> bool:
+        return len({operator.digest for _, operator in clashes[name]}) == 1
+
+    name = min(clashes, key=lambda name: (is_same(name), name))
+    traces, digests = zip(*((trace.name, operator.digest[:12]) for trace, operator in clashes[name][:2]), strict=True)
+    content = "the same work" if is_same(name) else f"different work (digests {', '.join(digests)})"
     raise InputError(
-        f"traces '{first.name}' and '{second.name}' both hold an operator '{name}', {content}; expected traces of "
+        f"traces '{traces[0]}' and '{traces[1]}' both hold an operator '{name}', {content}; expected traces of "
         "different names (skipper convert --name) or different operators"
     )
 

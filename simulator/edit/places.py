@@ -7,6 +7,8 @@ import re
 from simulator.errors import InputError
 
 _PLACE = r"(?:\d+|\d*:\d*)"
+LONGEST = 40
+"""Characters of what was written that a message repeats."""
 _PLACES = re.compile(rf"{_PLACE}(?:,{_PLACE})*")
 
 
@@ -27,19 +29,20 @@ def places(text: str, count: int, what: str) -> list[int]:
         InputError: not written so, beyond the last, empty, or one named twice.
 
     """
-    if not is_places(text):
-        raise InputError(f"'{text}' names no {what}, expected numbers and ranges from 0, such as 3 or 0:4 or 0,2,5:8")
+    said = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    if not is_places(text) or re.search(r"\d{10}", text):
+        raise InputError(f"'{said}' names no {what}, expected numbers and ranges from 0, such as 3 or 0:4 or 0,2,5:8")
     found: list[int] = []
     for part in text.split(","):
         first, colon, last = part.partition(":")
         begin = int(first or 0)
         end = (int(last) if last else count) if colon else begin + 1
         if end > count or begin >= count:
-            raise InputError(f"'{text}' names {what} beyond the last, expected 0 to {count - 1}")
+            raise InputError(f"'{said}' names {what} beyond the last, expected 0 to {count - 1}")
         if begin >= end:
-            raise InputError(f"'{text}': the range '{part}' of {what} is empty, expected one that rises")
+            raise InputError(f"'{said}': the range '{part}' of {what} is empty, expected one that rises")
         found += range(begin, end)
     if len(set(found)) < len(found):
         twice = next(place for place in found if found.count(place) > 1)
-        raise InputError(f"'{text}' names {what} twice ({twice}), expected each once")
+        raise InputError(f"'{said}' names {what} twice ({twice}), expected each once")
     return found

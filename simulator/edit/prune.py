@@ -15,6 +15,7 @@ from simulator.edit.select import matching
 from simulator.errors import InputError, nearest
 from simulator.trace import OPERATORS, DensityTensor, MaskTensor, Operator, Tensor, Trace, ValueTensor
 from simulator.trace.axes import axes_of
+from simulator.trace.checks import whole
 
 __all__ = ["PERS", "Pruning", "prune"]
 
@@ -85,7 +86,7 @@ class Pruning:
 
     def __str__(self) -> str:
         where = self.role if self.names == "*" else f"{self.names}.{self.role}"
-        how = f"{self.density:g}" if self.group is None else "{}:{}".format(*self.group)
+        how = f"{self.density}" if self.group is None else "{}:{}".format(*self.group)
         return f"{where}={how}" + (f" per {self.per}" if self.per != "tensor" else "")
 
 
@@ -106,9 +107,11 @@ def prune(trace: Trace, pruning: Pruning, seed: int = 0) -> Trace:
         seed: of choices, a whole number of at least 0.
 
     Raises:
-        InputError: no such operator or tensor, channels that M does not divide, or a tensor without such an axis.
+        InputError: no such operator or tensor, a negative seed, channels that M does not divide, or a tensor without
+            such an axis.
 
     """
+    seed = whole(seed, "seed", 0)
     chosen = matching(trace.operators, pruning.names, trace.name)
     names = {id(tensor): name for name, tensor in trace.tensors.items()}
     pruned: dict[int, Tensor] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from simulator.errors import InputError
 from simulator.results.folder import require_file
+from simulator.trace.file import trace_path
 
 __all__ = ["require_target"]
 
@@ -23,7 +24,15 @@ def require_target(output: Path, sources: Iterable[str], force: bool) -> None:
         raise InputError(f"{output}: expected a trace, a file that ends in .safetensors, not '{output.suffix}'")
     require_file(output)
     for source in sources:
-        if output.exists() and os.path.exists(source) and os.path.samefile(source, output):
+        if output.exists() and _is_same(source, output):
             raise InputError(f"{output}: this is a trace to convert, which is not written over; expected another file")
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
+
+
+def _is_same(source: str, output: Path) -> bool:
+    try:
+        path = trace_path(source)
+    except InputError:  # said by who loads it
+        return False
+    return path.exists() and os.path.samefile(path, output)
