@@ -287,13 +287,101 @@ def list_all() -> None:
 
 @main.command()
 @click.argument("trace")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw masks to this file, which ends in .svg or .png.")
+@click.option("--tensor", "tensors", multiple=True, metavar="OPERATOR.ROLE", help="With --figure: draw this one.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
-def inspect(trace: str, settings: tuple[str, ...]) -> None:
-    """Show the operators of TRACE: shapes, work, what is known of each tensor, and its density."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def inspect(
+    trace: str, figure: Path | None, tensors: tuple[str, ...], settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the operators of TRACE: shapes, work, what is known of each tensor, density, size and imbalance."""
     from simulator.library.load import load_trace, share_settings
-    from simulator.results.text import print_trace
+    from simulator.results.inspection import inspect_trace, inspection_document
 
-    print_trace(load_trace(trace, share_settings(_pairs(settings), trace, ())[1]), _console())
+    if tensors and figure is None:
+        raise InputError("inspect: --tensor says what a figure draws; expected --figure FILE, too")
+    _require_figure(figure)
+    work = load_trace(trace, share_settings(_pairs(settings), trace, ())[1])
+    try:
+        inspection = inspect_trace(work)
+        if figure is not None:
+            from simulator.results.masks import mask_maps
+            from simulator.results.masks_figure import masks_figure
+
+            _save_figure(masks_figure(work.name, mask_maps(work, tensors)), figure)
+    except InputError as error:
+        raise _of(trace, error) from None
+    if as_json:
+        click.echo(json.dumps(inspection_document(inspection), indent=2))
+    else:
+        from simulator.results.text import print_inspection
+
+        print_inspection(inspection, _console())
+
+
+def _of(path: str | Path, error: InputError) -> InputError:
+    return error if str(error).startswith(f"{path}: ") else InputError(f"{path}: {error}")
+
+
+@main.command()
+@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace: a .safetensors file.")
+@click.option("--only", "names", multiple=True, metavar="GLOB", help="Keep operators of such names, as 'layer1.*'.")
+@click.option("--without", multiple=True, metavar="GLOB", help="Leave out operators of such names.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Keep operators of this type, such as conv2d.")
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="PLACES|NAME[:NAME]",
+    help="Keep these: 0:4 (without 4), 0,2, conv1:conv4 (with).",
+)
+@click.option("--samples", metavar="PLACES", help="Keep these images: 0, 0:4 (without 4), 0,2,5:8.")
+@click.option(
+    "--prune",
+    "prunings",
+    multiple=True,
+    metavar="[GLOB.]ROLE=HOW",
+    help="Prune to a density, weight=0.2, or N:M, weight=2:4.",
+)
+@click.option(
+    "--per", default="tensor", show_default=True, metavar="WHAT", help="Prune each tensor, filter or channel to it."
+)
+@click.option("--seed", default=0, show_default=True, help="Of masks that are pruned by chance.")
+@click.option("--name", help="Name of the trace; that of the first, or of all with + between them, if not given.")
+@click.option("--force", is_flag=True, help="Replace the output file.")
+def convert(
+    traces: tuple[str, ...],
+    output: Path,
+    names: tuple[str, ...],
+    without: tuple[str, ...],
+    types: tuple[str, ...],
+    layers: tuple[str, ...],
+    samples: str | None,
+    prunings: tuple[str, ...],
+    per: str,
+    seed: int,
+    name: str | None,
+    force: bool,
+) -> None:
+    """Make a trace of one TRACE or several: merged, then some operators, then some images, then pruned.
+
+    Patterns and types add up; --only, --type and --layers each leave those that they name.
+    """
+    from simulator.edit import Pruning, Selection, convert_traces
+    from simulator.edit.target import require_target
+    from simulator.library.load import load_trace
+    from simulator.trace import save_trace
+
+    require_target(output, traces, force)
+    wanted = [Pruning.parse(pruning, per) for pruning in prunings]
+    work = [load_trace(trace) for trace in traces]
+    selection = Selection(names, types, layers, without)
+    try:
+        made = convert_traces(work, selection, samples, wanted, seed, name)
+        save_trace(made, output, force)
+    except InputError as error:
+        raise error if len(traces) > 1 or str(error).startswith(f"{output}: ") else _of(traces[0], error) from None
+    click.echo(f"{output}: {made.name}, {len(made.operators)} operators, {made.macs:,} MACs, digest {made.digest[:12]}")
 
 
 @main.command()

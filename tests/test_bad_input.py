@@ -821,6 +821,78 @@ def _(desk: Desk) -> tuple[str, ...]:
     return small
 
 
+# --- converting and inspecting -----------------------------------------------------------------------------------
+
+CONVERT = ("convert", TRACE, "-o", "out.safetensors")
+
+for name, more, words in (
+    ("a glob that matches nothing", ("--only", "layer*"), (TRACE, "matches 'layer*'", "nearest names are")),
+    ("a glob to leave out that matches nothing", ("--without", "conv?"), (TRACE, "matches 'conv?'")),
+    ("nothing left", ("--without", "*"), (TRACE, "no operator", "expected one or more")),
+    ("an unknown type", ("--type", "conv3d"), ("'conv3d'", "did you mean 'conv2d'?")),
+    ("a type that is not there", ("--type", "attention"), ("no operator of type attention", "conv2d, linear")),
+    ("layers beyond the last", ("--layers", "3:9"), ("'3:9'", "expected 0 to 4")),
+    ("a layer that is not there", ("--layers", "frist"), ("'frist'", "nearest names are first")),
+    ("layers in the wrong order", ("--layers", "linear:first"), ("'first' comes before 'linear'",)),
+    ("samples beyond the last", ("--samples", "0:2"), ("'0:2'", "images", "expected 0 to 0")),
+    ("samples that are none", ("--samples", "all"), ("'all' names no images", "0:4")),
+    ("samples: a number far too long", ("--samples", "9" * 4000), ("names no images", "9…")),
+    ("a density above 1", ("--prune", "weight=1.01"), ("0 … 1", "1.01")),
+    ("a density below 0", ("--prune", "weight=-0.1"), ("0 … 1", "-0.1")),
+    ("a density that is no number", ("--prune", "weight=half"), ("'weight=half'", "ROLE=DENSITY")),
+    ("no density", ("--prune", "weight"), ("'weight'", "ROLE=DENSITY")),
+    ("an unknown role", ("--prune", "weights=0.5"), ("'weights'", "did you mean 'weight'?")),
+    ("a role that is not there", ("--prune", "query=0.5"), ("role 'query'",)),
+    ("a pattern of a role that matches nothing", ("--prune", "fc.weight=0.5"), ("matches 'fc'",)),
+    ("channels that M does not divide", ("--prune", "weight=2:4"), ("'first'", "3 channels", "no multiple of 4")),
+    ("N above M", ("--prune", "weight=4:2"), ("4:2",)),
+    ("per what is unknown", ("--prune", "weight=0.5", "--per", "filtre"), ("did you mean 'filter'?",)),
+    ("a negative seed", ("--prune", "weight=0.5", "--seed", "-1"), ("seed", "at least 0")),
+    ("an empty name", ("--name", ""), ("name of a trace",)),
+    ("the same trace twice", (TRACE,), ("both hold an operator", "the same work", "--name")),
+    ("a missing trace", ("absent.safetensors",), ("absent.safetensors", "neither a file")),
+    ("in place of the input", ("-o", TRACE, "--force"), (TRACE, "not written over", "another file")),
+    ("no trace's name", ("-o", "out.npz"), ("out.npz", ".safetensors")),
+    ("into no folder", ("-o", "absent/out.safetensors"), ("absent/out.safetensors", "folder")),
+):
+    case(f"convert: {name}", *words)(lambda desk, more=more: (*CONVERT, *more))
+
+
+@case("convert: over another file", "out.safetensors", "exists already", "--force")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.write("out.safetensors", "of somebody")
+    return CONVERT
+
+
+@case("convert: in place of a shipped trace", "digits_cnn.safetensors", "not written over")
+def _(desk: Desk) -> tuple[str, ...]:
+    from simulator.trace.file import trace_path
+
+    (desk.folder / "digits_cnn.safetensors").symlink_to(trace_path("char_transformer"))
+    return ("convert", "char_transformer", "-o", "digits_cnn.safetensors", "--force")
+
+
+@case("convert: clashing traces", "both hold an operator", "different work", "digests")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.trace(lambda header, arrays: arrays["linear.input"].fill(3))
+    return ("convert", TRACE, "bad.safetensors", "--only", "linear", "-o", "out.safetensors")
+
+
+@case("convert: data that are not what they say", "bad.safetensors", "do not fit 1 bits")
+def _(desk: Desk) -> tuple[str, ...]:
+    desk.trace(lambda header, arrays: arrays["linear.weight"].fill(7))
+    return ("convert", "bad.safetensors", "-o", "out.safetensors")
+
+
+case("inspect: a tensor without a figure", "--tensor", "--figure")(
+    lambda desk: ("inspect", TRACE, "--tensor", "first.weight")
+)
+case("inspect: a tensor that is not there", TRACE, "'first.wight'", "nearest names are first.weight")(
+    lambda desk: ("inspect", TRACE, "--figure", "f.svg", "--tensor", "first.wight")
+)
+case("inspect: another suffix", "f.pdf", ".svg")(lambda desk: ("inspect", TRACE, "--figure", "f.pdf"))
+
+
 def refusal(desk: Desk, *arguments: str) -> str:
     """Run a command that must be refused; return its sentence."""
     before = desk.listing()

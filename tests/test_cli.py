@@ -412,6 +412,36 @@ def test_inspect_shows_operators_and_provenance(small_trace: Path) -> None:
         assert text in output
 
 
+def test_convert_makes_a_trace_that_runs(small_trace: Path, tmp_path: Path) -> None:
+    out, again = tmp_path / "part.safetensors", tmp_path / "again.safetensors"
+    how = ("--only", "d*", "--only", "point*", "--prune", "weight=0.25", "--prune", "de*.coefficients=0.2", "--per",
+           "filter", "--name", "part")  # fmt: skip
+    said = skipper("convert", small_trace, "-o", out, *how).stdout
+    made = load_trace(out)
+    assert said.startswith(f"{out}: part, 3 operators, {made.macs:,} MACs, digest {made.digest[:12]}")
+    assert [operator.name for operator in made.operators] == ["decomposed", "depthwise", "pointwise"]
+    assert (made.operators[0].coefficients.mask().sum(axis=(1, 2)) <= 13).all()
+    assert made.provenance["convert 2"] == "select names d* point*"
+    assert "already" in skipper("convert", small_trace, "-o", out, *how, status=2).stderr
+    skipper("convert", small_trace, "-o", again, *how)
+    assert out.read_bytes() == again.read_bytes()
+    skipper("convert", small_trace, "-o", out, "--layers", "first", "--force")
+    assert len(load_trace(out).operators) == 1
+    skipper("run", "escalate", again, "--check", "--out", tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.safetensors", "part.safetensors", "run"]
+
+
+def test_convert_merges_what_it_cut(small_trace: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"{place}.safetensors" for place in range(2)]
+    for part, layers in zip(parts, (":2", "depthwise:linear"), strict=True):
+        skipper("convert", small_trace, "-o", part, "--layers", layers)
+    skipper("convert", *parts, "-o", tmp_path / "whole.safetensors")
+    whole = load_trace(tmp_path / "whole.safetensors")
+    assert [o.digest for o in whole.operators] == [o.digest for o in load_trace(small_trace).operators]
+    skipper("convert", "digits_cnn", small_trace, "-o", tmp_path / "both.safetensors", "--name", "both")
+    assert load_trace(tmp_path / "both.safetensors").name == "both"
+
+
 def test_the_readme_works_as_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     start, _, use = re.findall(r"```sh\n(.*?)```", (root / "README.md").read_text("utf-8"), re.DOTALL)
@@ -456,7 +486,7 @@ def test_a_cache_keeps_matches_for_the_next_run(small_trace: Path, monkeypatch: 
     assert [result.summary for result in sweep] == [result.summary for result in alone]
 
 
-@pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "price", "shares", "kept"])
+@pytest.mark.parametrize("command", ["", "run", "show", "list", "inspect", "convert", "price", "shares", "kept"])
 def test_help(command: str) -> None:
     output = skipper(*command.split(), "--help").stdout
     assert output.startswith("Usage: ")

@@ -101,7 +101,7 @@ def _draw_shares(
     for row, operator in enumerate(operators):
         shares[row, : len(operator.heads)] = [100 * head.of_allowed for head in operator.heads]
     darkest = min(100.0, 1.15 * float(np.nanmax(shares)))
-    picture = axes.pcolormesh(shares, cmap=_shades("#edf3f8"), vmin=0, vmax=darkest, edgecolors="white", linewidth=1)
+    picture = axes.pcolormesh(shares, cmap=shades("#edf3f8"), vmin=0, vmax=darkest, edgecolors="white", linewidth=1)
     axes.invert_yaxis()
     for (row, column), share in np.ndenumerate(shares):
         if has_room and not np.isnan(share):
@@ -120,7 +120,7 @@ def _draw_shares(
 def _draw_map(axes: Axes, densities: Densities, densest: float) -> ScalarMappable:
     axes.set_facecolor(FUTURE)
     picture = axes.imshow(
-        100 * densities, cmap=_shades(), vmin=0, vmax=100 * densest, aspect="auto", interpolation="none"
+        100 * densities, cmap=shades(), vmin=0, vmax=100 * densest, aspect="auto", interpolation="none"
     )
     axes.set_xticks([])
     axes.set_yticks([])
@@ -137,7 +137,8 @@ def _draw_scale(figure: Figure, picture: ScalarMappable, axes: Axes, title: str,
     bar.set_label(title, fontsize=7)
 
 
-def _shades(lightest: str = "#ffffff") -> Colormap:
+def shades(lightest: str = "#ffffff") -> Colormap:
+    """Return the colours from nothing to dark."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("kept", (lightest, *_SHADES))

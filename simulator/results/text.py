@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from simulator.library.page import Count
-    from simulator.trace import Trace
+    from simulator.results.inspection import InspectedTensor, Inspection
 
 STALL_TITLES = {"busy": "busy", "starved": "starv.", "blocked": "block.", "imbalance": "imbal.", "fill_drain": "fill"}
 LONGEST_UNIT = 14
@@ -163,21 +163,49 @@ def print_arch(arch: Arch[Any], console: Console) -> None:
     console.print(table)
 
 
-def print_trace(trace: Trace, console: Console) -> None:
-    """Print the operators of a trace."""
-    table = _table("operator", "type", right=("MACs",))
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Print the operators of a trace, then how large its tensors are and how evenly their non-zeros lie."""
+    table = _table("operator", "type", right=("MACs", "effectual"))
     for title in ("tensor", "shape", "known", "bits"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     table.add_column("density", justify="right")
-    for operator in trace.operators:
-        first = (operator.name, operator.type, f"{operator.macs:,}")
-        for role, tensor in operator.tensors.items():
+    for operator in inspection.operators:
+        effectual = "-" if operator.effectual_macs is None else f"{operator.effectual_macs:,}"
+        first = (operator.operator, operator.type, f"{operator.macs:,}", effectual)
+        for tensor in operator.tensors:
             shape = "×".join(map(str, tensor.shape))
-            table.add_row(*first, role, shape, tensor.kind, str(tensor.bits), f"{tensor.density:.1%}")
-            first = ("", "", "")
+            table.add_row(*first, tensor.role, shape, tensor.kind, str(tensor.bits), f"{tensor.density:.1%}")
+            first = ("", "", "", "")
     console.print(table)
-    console.print(f"{trace.name}: {len(trace.operators)} operators, {trace.macs:,} MACs, digest {trace.digest[:12]}")
-    for key, value in trace.provenance.items():
+    right = ("KiB dense", "KiB non-zero", "fullest filter", "variation", "fullest channel", "variation")
+    table = _table("tensor", right=right)
+    for tensor in inspection.tensors:
+        parts = [*_imbalance(tensor, "filter"), *(_imbalance(tensor, "channel") or _imbalance(tensor, "row"))]
+        table.add_row(tensor.tensor, _kib(tensor.dense_bytes), _kib(tensor.nonzero_bytes), *parts)
+    console.print(table)
+    console.print(
+        "fullest: non-zeros of the filter or channel (of an attention mask: the row) that has most ÷ their mean; "
+        "variation: standard deviation ÷ mean",
+        soft_wrap=True,
+    )
+    console.print(
+        f"{inspection.trace}: {len(inspection.operators)} operators, {inspection.macs:,} MACs, "
+        f"digest {inspection.digest[:12]}",
+        soft_wrap=True,
+    )
+    if inspection.known_macs:
+        share = inspection.effectual_macs / inspection.known_macs
+        of = (
+            "" if inspection.known_macs == inspection.macs else f" of the {inspection.known_macs:,} where that is known"
+        )
+        console.print(f"effectual: {inspection.effectual_macs:,} MACs, {share:.1%}{of}", soft_wrap=True)
+    tensors = inspection.tensors
+    console.print(
+        f"{len(tensors)} tensors: {_kib(sum(t.dense_bytes for t in tensors))} KiB dense, "
+        f"{_kib(sum(t.nonzero_bytes for t in tensors))} KiB of non-zeros",
+        soft_wrap=True,
+    )
+    for key, value in inspection.provenance.items():
         console.print(f"  {key}: {value}", soft_wrap=True)
 
 
@@ -189,6 +217,17 @@ def print_counts(counts: Sequence[Count], console: Console) -> None:
         known = "; ".join(f"{k.value} {k.of}" + ("" if k.agrees else " (differs)") for k in count.published)
         table.add_row(count.name, f"{count.operators:,}", f"{count.macs:,}", f"{count.parameters:,}", known)
     console.print(table)
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.1f}"
+
+
+def _imbalance(tensor: InspectedTensor, of: str) -> tuple[str, str] | tuple[()]:
+    for part in tensor.imbalance:
+        if part.of == of and part.most_over_mean is not None and part.variation is not None:
+            return f"{part.most_over_mean:.2f}", f"{part.variation:.2f}"
+    return ("", "") if of != "channel" else ()
 
 
 def _table(*left: str, right: tuple[str, ...] = ()) -> Table:

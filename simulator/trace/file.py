@@ -76,6 +76,16 @@ def list_traces() -> list[str]:
     return sorted(_shipped())
 
 
+def trace_path(path_or_name: str | os.PathLike[str]) -> Path:
+    """Return the file that `load_trace` opens, which need not exist.
+
+    Raises:
+        InputError: a bare name that is neither a file nor a shipped trace.
+
+    """
+    return _find(path_or_name)
+
+
 def _shipped() -> dict[str, Path]:
     folder = importlib.resources.files("simulator.traces")
     return {
