@@ -46,6 +46,8 @@ AXES: Final[Mapping[str, Mapping[str, Axes]]] = MappingProxyType(
             "memory": _TOKENS,
             "output": _HEADS,
         },
+        "embedding_bag": {"table": Axes(channels=1), "output": Axes(channels=1)},
+        "spmm": {"dense": Axes(channels=1), "output": Axes(channels=1)},
         "rowwise": {"input": _FEATURES, "other": _FEATURES, "output": _FEATURES},
     }
 )
