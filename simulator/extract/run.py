@@ -41,7 +41,8 @@ def run(
     args, kwargs = _arguments(inputs)
     kwargs = {**kwargs, **named}
     tensors = Tensors(bits, percentile, Spool(folder))
-    recorder = Recorder(Paths(model), tensors, progress)
+    paths = Paths(model)
+    recorder = Recorder(paths, tensors, progress)
     for tensor in (*model.parameters(), *model.buffers()):
         _require_values(tensor)
         tensors.place(tensor, constant=True)
@@ -49,7 +50,7 @@ def run(
     for tensor in given:
         _require_input(tensor)
         tensors.place(tensor, constant=False)
-    outputs = _watched(model, args, kwargs, recorder)
+    outputs = _watched(model, args, kwargs, recorder, paths)
     made = tensors_in(outputs)
     if given and made and all(tensors.place(tensor).constant for tensor in made):
         raise InputError(
@@ -72,12 +73,12 @@ def run(
     return extraction
 
 
-def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, paths: Paths) -> Any:
     """Run the model and return what it returns."""
     watch = Watch(recorder)
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
-        stack.enter_context(recorder.paths.followed())
+        stack.enter_context(paths.followed())
         stack.enter_context(_in_steps())
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch._C._AutoDispatchBelowAutograd())  # composite operators arrive whole
@@ -87,7 +88,7 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
         except Exception as error:
             if watch.failure is not None:
                 raise watch.failure from None
-            where = f"module '{recorder.paths.failed}' " if recorder.paths.failed else "it "
+            where = f"module '{paths.failed}' " if paths.failed else "it "
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs]))
             line = (str(error).strip().splitlines() or ["no message"])[0]
             raise InputError(
