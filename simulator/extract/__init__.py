@@ -1,6 +1,7 @@
 """Traces from PyTorch and ONNX models: a model runs once, unchanged, and is watched operator by operator.
 
-Needs PyTorch (the extra [torch]) or onnx and onnxruntime (the extra [onnx]); `docs/extract.md` says what is captured, how it is quantised, and what is not.
+Needs PyTorch (the extra [torch]) or onnx and onnxruntime (the extra [onnx]);
+`docs/extract.md` says what is captured, how it is quantised, and what is not.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ class Store(ABC):
     def place(self, tensor: Any, constant: bool = True) -> Place:
         """Return what is known of the memory of a tensor; what nobody computed is constant unless said otherwise."""
 
+    def came(self, tensor: Any, constant: bool, origin: Origin | None) -> None:
+        """Say what computed a tensor."""
+        place = self.place(tensor)
+        place.constant, place.origin = constant, origin
+
     @abstractmethod
     def values(self, tensor: Any, per_channel: bool = False) -> Handle:
         """Capture the values of a tensor.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from simulator.extract.draft import Handle
+from simulator.extract.draft import Handle, Origin
 from simulator.extract.quantising import Scaling, codes, nonzeros, require_usable
 from simulator.extract.spool import Spool
 from simulator.extract.store import Place, Store
@@ -25,6 +25,8 @@ __all__ = ["Tensors"]
 class _Memory(Place):
     alive: Any = None
     """A weak reference: memory that is freed may become another tensor's."""
+    layout: tuple[int, ...] = ()
+    """Strides of the tensor that was computed, of which others are views."""
 
 
 class Tensors(Store):
@@ -42,15 +44,17 @@ class Tensors(Store):
         self._places: dict[Any, _Memory] = {}
         self._purge_at = 1024
 
-    def place(self, tensor: Any, constant: bool = True) -> Place:
+    def place(self, tensor: Any, constant: bool = True) -> _Memory:
         """Return what is known of the memory of a tensor; what nobody computed is constant unless said otherwise."""
-        strided = tensor.layout == torch.strided
-        key = tensor.untyped_storage()._cdata if strided else id(tensor)
+        strided, key = tensor.layout == torch.strided, self._key(tensor)
         place = self._places.get(key)
         if place is None or place.alive.expired():
             place = self._places[key] = _Memory(constant, alive=_weak(tensor, strided))
             self._purge()
         return place
+
+    def _key(self, tensor: Any) -> Any:
+        return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
 
     def values(self, tensor: Any, per_channel: bool = False) -> Handle:
         """Capture the values of a tensor.
@@ -103,14 +107,20 @@ class Tensors(Store):
         """Return what tells a tensor, as it is seen, from others."""
         return (self.place(tensor), *_view(tensor))
 
-    def _link(self, place: Place, tensor: Any, handle: Handle) -> None:
-        """Say that a captured tensor is what an operator before it stored."""
+    def came(self, tensor: Any, constant: bool, origin: Origin | None) -> None:
+        """Say what computed a tensor, and that it lies as it was computed."""
+        place = self._places[self._key(tensor)]
+        place.constant, place.origin = constant, origin
+        place.layout = tuple(tensor.stride()) if tensor.layout == torch.strided else ()
+
+    def _link(self, place: _Memory, tensor: Any, handle: Handle) -> None:
+        """Say that a captured tensor is what an operator before it stored, in that order."""
         draft = None if place.origin is None else place.origin.draft
         if draft is None or "output" in draft.roles:
             return
-        if tuple(tensor.shape) == draft.output_shape and tensor.is_contiguous(memory_format=_format(tensor)):
+        if tuple(tensor.shape) == draft.output_shape and tuple(tensor.stride()) == place.layout:
             draft.roles["output"] = handle
-        elif tensor.numel() == math.prod(draft.output_shape) and tensor.is_contiguous():
+        elif tensor.numel() == math.prod(draft.output_shape) and tensor.is_contiguous() and _falling(place.layout):
             draft.roles["output"] = Handle(self.packed(nonzeros(tensor), draft.output_shape))
 
     def _purge(self) -> None:
@@ -142,6 +152,6 @@ def _view(tensor: Any) -> tuple[Any, ...]:
     return (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
-def _format(tensor: Any) -> Any:
-    channels_last = tensor.dim() == 4 and not tensor.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
+def _falling(strides: tuple[int, ...]) -> bool:
+    """Tell whether an array that lies in one piece is in row-major order."""
+    return list(strides) == sorted(strides, reverse=True)

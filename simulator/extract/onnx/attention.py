@@ -92,7 +92,7 @@ def attention_of_product(recorder: Recorder, a: Value, b: Value) -> Origin | Non
     if weights is None or weights.scores.product.absorbed or not 0 < weights.scores.factor < math.inf:
         return None
     product = weights.scores.product
-    N, H, L, S = _four_sizes(weights.shape)
+    N, H, _, S = _four_sizes(weights.shape)
     shape = b.array.shape
     if not _holds(a.array, weights.shape) or b.array.ndim < 2 or shape[-2] != S or a.array.ndim != b.array.ndim:
         return None
@@ -116,7 +116,10 @@ def attention_of_product(recorder: Recorder, a: Value, b: Value) -> Origin | Non
     for step in (product, *weights.scores.steps):
         step.absorbed = True
     roles = {"query": query, "key": key, "value": value}
-    return Origin(_draft(recorder, roles, weights.mask, weights.causal, weights.scores.factor))
+    usual = query.tensor.shape[-1] ** -0.5
+    factor = weights.scores.factor
+    scale = usual if abs(factor - usual) < 1e-6 * usual else factor  # the file holds √ of it in single precision
+    return Origin(_draft(recorder, roles, weights.mask, weights.causal, scale))
 
 
 def _draft(recorder: Recorder, roles: dict[str, Handle], mask: Tensor | None, causal: bool, scale: float) -> Draft:

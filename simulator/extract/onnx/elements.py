@@ -1,4 +1,4 @@
-"""What happens between the products of an ONNX graph: normalisation, activation functions, residuals, factors, masks."""
+"""What happens between the products of an ONNX graph: norms, activation functions, residuals, factors, masks."""
 
 from __future__ import annotations
 
@@ -86,10 +86,13 @@ def _norm_of_axes(kind: str) -> Callable[[Recorder, Node], Origin | None]:
 
 
 def _group_norm(recorder: Recorder, node: Node) -> Origin | None:
-    """Begin a group or instance norm: a layer norm whose rows are the groups."""
-    input = node.input(0).array
-    groups = int(node.attributes.get("num_groups", input.shape[1]))
-    return _norm(recorder, "layer_norm", node.input(0), input.size // (input.shape[0] * groups))
+    """Begin a group or instance norm: a layer norm whose rows are the groups; gain and bias may follow as nodes."""
+    input = node.input(0)
+    groups = int(node.attributes.get("num_groups", input.array.shape[1]))
+    row = input.array.size // (input.array.shape[0] * groups)
+    rows = input.seen(lambda a: a.reshape(-1, row))
+    origin = recorder.rowwise("layer_norm", tuple(rows.array.shape), {"input": recorder.mask("its input", rows)})
+    return Source(origin.draft, affine=node.op == "InstanceNormalization")
 
 
 def _norm(recorder: Recorder, kind: str, input: Value, row: int) -> Origin:
@@ -181,6 +184,8 @@ def _of_two(recorder: Recorder, node: Node, kind: str) -> Origin | None:
     before = recorder.origin(a)
     if kind == "add" and before is not None and before.scores is not None:
         return _masked(recorder, node, before.scores, bool((b.array <= MASKED).any()), biases(b.array))
+    if (followed := _gained(recorder, a, b, kind)) is not None:
+        return followed
     if kind == "add" and (biased := _biased(recorder, a, b)) is not None:
         return biased
     if b.array.size * max(1, shape[0]) < a.array.size:
@@ -191,6 +196,18 @@ def _of_two(recorder: Recorder, node: Node, kind: str) -> Origin | None:
         "other": recorder.mask("its second operand", other),
     }
     return recorder.rowwise(kind, tuple(shape), roles)
+
+
+def _gained(recorder: Recorder, a: Value, b: Value, kind: str) -> Origin | None:
+    """Apply the gain, then the bias of a norm, written as nodes of their own."""
+    before = recorder.origin(a)
+    if not isinstance(before, Source) or not before.affine or not b.place.constant or b.array.size == a.array.size:
+        return None
+    assert before.draft is not None
+    if "output" in before.draft.roles:
+        return None
+    a.place.origin = None
+    return Source(before.draft, affine=kind == "multiply")
 
 
 def _biased(recorder: Recorder, a: Value, b: Value) -> Origin | None:

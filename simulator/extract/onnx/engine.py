@@ -19,8 +19,11 @@ SMALL: Final = 64
 """Constants of up to so many elements become part of a session: some operators ask for it."""
 KEPT: Final = 256
 """Sessions kept for nodes that are alike."""
-_THREADED: Final = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "QLinearConv", "QLinearMatMul",
-                              "ConvInteger", "MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Loop", "Scan"))  # fmt: skip
+_THREADED: Final = frozenset(
+    """Conv ConvTranspose MatMul Gemm Einsum QLinearConv QLinearMatMul ConvInteger MatMulInteger Attention LSTM GRU RNN
+    Loop Scan""".split()
+)
+"""Each has threads of its own while it runs."""
 
 
 class Engine:

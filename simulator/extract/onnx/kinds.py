@@ -15,7 +15,49 @@ FREE: Final = frozenset(("Identity", "Dropout", "Shape", "Size", "Constant", "Qu
 STATIC: Final = frozenset(("Shape", "Size", "Constant"))
 """The same whatever the inputs hold."""
 _MOVES: Final = frozenset(
-    ["Cast", "CastLike", "Concat", "Pad", "Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND", "Reshape", "Flatten", "Transpose", "Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Tile", "Where", "ConstantOfShape", "Range", "EyeLike", "OneHot", "Trilu", "NonZero", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress", "Unique", "Upsample", "Col2Im", "BitCast", "TensorScatter", "ConcatFromSequence", "SequenceConstruct", "SequenceAt", "SplitToSequence", "SequenceEmpty", "SequenceInsert"]
+    [
+        "Cast",
+        "CastLike",
+        "Concat",
+        "Pad",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Scatter",
+        "ScatterElements",
+        "ScatterND",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Expand",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Unsqueeze",
+        "Tile",
+        "Where",
+        "ConstantOfShape",
+        "Range",
+        "EyeLike",
+        "OneHot",
+        "Trilu",
+        "NonZero",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "ReverseSequence",
+        "Compress",
+        "Unique",
+        "Upsample",
+        "Col2Im",
+        "BitCast",
+        "TensorScatter",
+        "ConcatFromSequence",
+        "SequenceConstruct",
+        "SequenceAt",
+        "SplitToSequence",
+        "SequenceEmpty",
+        "SequenceInsert",
+    ]
 )
 _UNKNOWN: Final = frozenset(["Loop", "Scan", "SequenceMap"])
 
@@ -28,7 +70,7 @@ def kind_of(node: Node, macs: int | None) -> Kind:
 def macs_of(node: Node) -> int | None:
     """Return the multiply-accumulates of a node that becomes no operator; None where nobody knows."""
     op = node.op
-    shapes = [tuple(getattr(value.array, "shape", ())) for value in node.given]
+    shapes: list[tuple[int, ...]] = [tuple(getattr(value.array, "shape", ())) for value in node.given]
     made: tuple[int, ...] = next((tuple(result.shape) for result in node.results if hasattr(result, "shape")), ())
     if op in ("Conv", "ConvInteger", "QLinearConv"):
         weight = shapes[3] if op == "QLinearConv" else shapes[1]
@@ -51,7 +93,37 @@ def macs_of(node: Node) -> int | None:
 
 _KNOWN: Final = frozenset(
     f"com.microsoft::{name}"
-    for name in ["FastGelu", "QuickGelu", "BiasGelu", "Gelu", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "Inverse", "BiasSoftmax", "RotaryEmbedding", "QuantizeLinear", "DequantizeLinear", "EmbedLayerNormalization", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearConcat", "QLinearWhere", "QLinearReduceMean", "BiasAdd", "BiasSplitGelu", "GroupNorm", "SkipGroupNorm", "Pad", "Trilu", "Unique"]
+    for name in [
+        "FastGelu",
+        "QuickGelu",
+        "BiasGelu",
+        "Gelu",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "Inverse",
+        "BiasSoftmax",
+        "RotaryEmbedding",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "EmbedLayerNormalization",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearSigmoid",
+        "QLinearLeakyRelu",
+        "QLinearSoftmax",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+        "QLinearConcat",
+        "QLinearWhere",
+        "QLinearReduceMean",
+        "BiasAdd",
+        "BiasSplitGelu",
+        "GroupNorm",
+        "SkipGroupNorm",
+        "Pad",
+        "Trilu",
+        "Unique",
+    ]
 )
 """Without multiply-accumulates."""
 

@@ -143,7 +143,8 @@ def _fitting(model: Model, expected: Any, array: Any) -> NDArray[Any]:
         )
     if array.size > MOST_ELEMENTS:
         raise InputError(f"{model.path}: an input of {array.size} elements, more than the 2^31 that are allowed")
-    return array
+    fitting: NDArray[Any] = array
+    return fitting
 
 
 def _dims(info: Any) -> list[int | str] | None:

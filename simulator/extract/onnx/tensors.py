@@ -153,7 +153,7 @@ def _steps(grid: NDArray[Any] | None, per_channel: bool) -> NDArray[np.float64] 
     first = grid[(0,) * grid.ndim]
     if not per_channel or grid.ndim == 0:
         return np.asarray(first, np.float64) if bool((grid == first).all()) else None
-    rows = np.asarray(grid[(slice(None), *(0,) * (grid.ndim - 1))], np.float64)
+    rows = np.asarray(grid.reshape(len(grid), -1)[:, 0], np.float64)
     return rows if bool((grid == rows.reshape(-1, *[1] * (grid.ndim - 1)).astype(grid.dtype)).all()) else None
 
 

@@ -31,7 +31,7 @@ class Value:
     """A NumPy array, or what onnxruntime gives for a sequence."""
     place: Place
     grid: NDArray[Any] | None = None
-    """The step of each element, where the model itself quantised: element = integer × step; broadcast, takes no room."""
+    """The step of each element, where the model itself quantised: element = integer × step; no memory."""
     bits: int = 0
     """Of those integers."""
     quantised: Quantised | None = None
@@ -51,5 +51,7 @@ class Source(Origin):
     """It is a tensor times a number."""
     steps: list[Left] = field(default_factory=list)
     """What computed that product."""
+    affine: bool = False
+    """It is a norm whose gain and bias are nodes of their own, still to come."""
     gathered: tuple[Value, Value] | None = None
     """It is rows of a table: the table, and their indices."""

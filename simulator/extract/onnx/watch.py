@@ -77,9 +77,8 @@ class Watch:
             self._paths.enter(proto)
             node = Node(proto, [find(name) for name in proto.input], attributes_of(proto), [])
             made = self._step(node, patterns, find)
-            for name, value in zip(proto.output, made, strict=True):
-                if uses[name] and value is not None:
-                    mine[name] = value
+            pairs = zip(proto.output, made, strict=True)
+            mine |= {name: value for name, value in pairs if uses[name] and value is not None}
             node.inputs, node.results, made = [], [], []
             for name in _used(proto):
                 uses[name] -= 1
