@@ -89,8 +89,10 @@ def attention_of_product(recorder: Recorder, a: Value, b: Value) -> Origin | Non
     """
     origin = recorder.origin(a)
     weights = None if origin is None else origin.weights
-    if weights is None or weights.scores.product.absorbed or not 0 < weights.scores.factor < math.inf:
+    if weights is None or not 0 < weights.scores.factor < math.inf:
         return None
+    if weights.scores.steps[-1].absorbed:
+        return None  # this softmax is another's; scores alone may be of several, where the exporter joined them
     product = weights.scores.product
     N, H, _, S = _four_sizes(weights.shape)
     shape = b.array.shape

@@ -12,8 +12,10 @@ from simulator.extract.draft import Draft, Left, Moment, Origin, Scores
 from simulator.extract.masking import MASKED
 from simulator.extract.onnx.attention import biases
 from simulator.extract.onnx.node import Node
+from simulator.extract.onnx.quantised import real
 from simulator.extract.onnx.value import Source, Value
 from simulator.extract.recorder import Recorder
+from simulator.trace import ValueTensor
 
 __all__ = ["HANDLERS", "activation"]
 
@@ -165,6 +167,8 @@ def _multiply(recorder: Recorder, node: Node) -> Origin | None:
 
 def _of_two(recorder: Recorder, node: Node, kind: str) -> Origin | None:
     a, b = node.input(0), node.input(1)
+    if kind == "multiply" and (found := _scales_of_integers(recorder, a, b)) is not None:
+        return found
     number = _number(b)
     if number is None and (swapped := _number(a)) is not None:
         a, b, number = b, a, swapped
@@ -224,6 +228,43 @@ def _biased(recorder: Recorder, a: Value, b: Value) -> Origin | None:
         return None
     a.place.origin = None
     return Origin(draft, folded=before.folded)
+
+
+def _scales_of_integers(recorder: Recorder, a: Value, b: Value) -> Origin | None:
+    """Multiply a product of integers by the scales of its factors: what is not the input's is the weight's."""
+    for product, scales in ((a, b), (b, a)):
+        origin = recorder.origin(product)
+        if not isinstance(origin, Source) or not origin.integer or origin.draft is None:
+            continue
+        draft = origin.draft
+        axis = product.array.ndim - 1 if draft.type == "linear" else 1
+        channels = draft.output_shape[1 if draft.type == "conv2d" else -1]
+        sizes = (1,) * (product.array.ndim - scales.array.ndim) + scales.array.shape
+        along = [at for at, size in enumerate(sizes) if size > 1]
+        if draft.type not in ("conv2d", "linear") or along not in ([axis], []) or "output" in draft.roles:
+            continue
+        of_input = draft.roles["input"].tensor
+        assert isinstance(of_input, ValueTensor)
+        assert not isinstance(of_input.scale, tuple)
+        factor = np.broadcast_to(scales.array.reshape(-1).astype(np.float64) / of_input.scale, (channels,))
+        draft.roles["weight"] = recorder.tensors.scaled(draft.roles["weight"], factor)
+        product.place.origin = None
+        return Origin(draft)
+    return None
+
+
+def _added_integers(recorder: Recorder, node: Node) -> Origin | None:
+    """Add or multiply two tensors of integers, each with its scale and zero point."""
+    kind = "add" if node.op.endswith("Add") else "multiply"
+    a, b = (real(node.input(at), node.input(at + 1), node.get(at + 2)) for at in (0, 3))
+    shape = node.results[0].shape
+    if a.array.shape != shape:
+        a, b = b, a
+    if a.array.shape != shape or b.array.size * max(1, shape[0]) < a.array.size:
+        return None
+    other = b.seen(lambda array: np.broadcast_to(array, shape))
+    roles = {"input": recorder.mask("its first operand", a), "other": recorder.mask("its second operand", other)}
+    return recorder.rowwise(kind, tuple(shape), roles)
 
 
 def _divide(recorder: Recorder, node: Node) -> Origin | None:
@@ -290,5 +331,6 @@ HANDLERS: Final[dict[str, Callable[[Recorder, Node], Origin | None]]] = {
     "Add": _add,
     "Mul": _multiply,
     "Div": _divide,
+    **dict.fromkeys(("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), _added_integers),
     "Where": _where,
 }

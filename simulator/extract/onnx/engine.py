@@ -20,8 +20,10 @@ SMALL: Final = 64
 KEPT: Final = 256
 """Sessions kept for nodes that are alike."""
 _THREADED: Final = frozenset(
-    """Conv ConvTranspose MatMul Gemm Einsum QLinearConv QLinearMatMul ConvInteger MatMulInteger Attention LSTM GRU RNN
-    Loop Scan""".split()
+    (
+        *("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "QLinearConv", "QLinearMatMul", "ConvInteger"),
+        *("MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Loop", "Scan"),
+    )
 )
 """Each has threads of its own while it runs."""
 

@@ -25,7 +25,9 @@ class NodePaths:
     def __init__(self, nodes: Iterable[Any], weights: Iterable[str]) -> None:
         self._node: Any = None
         self._weights = set(weights)
-        paths = {name.rpartition(".")[0] for name in self._weights} | {_scope(node)[0] for node in nodes}
+        paths = {name.rpartition(".")[0] for name in self._weights} | {
+            _scope(node)[0] for node in nodes if node.name.startswith("/") or _scopes(node)
+        }
         self._parents = {parent for path in paths for parent in _parents(path)}
 
     def enter(self, node: Any) -> None:
@@ -48,9 +50,7 @@ class NodePaths:
         path, own = _scope(self._node)
         if op_name(self._node) in ("Conv", "Gemm", "MatMul"):  # a batch norm folded beforehand leaves its own name
             weight = next((name for name in self._node.input if name in self._weights), "").removesuffix(".weight")
-            if "batch_norm" in _scopes(self._node)[-1:].__repr__() and weight in (
-                name.rpartition(".")[0] for name in self._weights
-            ):
+            if any("batch_norm" in scope for scope in _scopes(self._node)[-1:]) and f"{weight}.weight" in self._weights:
                 return weight, True
         return path, own and path not in self._parents
 

@@ -175,7 +175,7 @@ def _quantised_convolution(recorder: Recorder, node: Node) -> Origin | None:
 def _integer_convolution(recorder: Recorder, node: Node) -> Origin | None:
     """`ConvInteger`: scales are applied afterwards, those of the input are known where it was quantised before."""
     weight = real(node.input(1), None, node.get(3), 0)
-    return _convolved(recorder, node, real(node.input(0), None, node.get(2)), weight)
+    return _unscaled_yet(_convolved(recorder, node, real(node.input(0), None, node.get(2)), weight))
 
 
 def _quantised_product(recorder: Recorder, node: Node) -> Origin | None:
@@ -185,7 +185,20 @@ def _quantised_product(recorder: Recorder, node: Node) -> Origin | None:
 
 def _integer_product(recorder: Recorder, node: Node) -> Origin | None:
     a = real(node.input(0), None, node.get(2), -2)
-    return _product(recorder, a, real(node.input(1), None, node.get(3), -1))
+    return _unscaled_yet(_product(recorder, a, real(node.input(1), None, node.get(3), -1)))
+
+
+def _unscaled_yet(origin: Origin | None) -> Origin | None:
+    return None if origin is None else Source(origin.draft, scores=origin.scores, integer=True)
+
+
+def _quantised_gemm(recorder: Recorder, node: Node) -> Origin | None:
+    """`QGemm` of onnxruntime's quantiser; its scales and zero points are where those of `QLinearMatMul` are."""
+    a = real(node.input(0), node.input(1), node.get(2))
+    b = real(node.input(3), node.input(4), node.get(5), 0 if node.attributes.get("transB") else 1)
+    a = a.seen(lambda x: x.T) if node.attributes.get("transA") else a
+    b = b.seen(lambda x: x.T) if node.attributes.get("transB") else b
+    return _times(recorder, a, b)
 
 
 HANDLERS: Final[dict[str, Callable[[Recorder, Node], Origin | None]]] = {
@@ -194,6 +207,7 @@ HANDLERS: Final[dict[str, Callable[[Recorder, Node], Origin | None]]] = {
     "MatMul": _matmul,
     "Einsum": _einsum,
     "QLinearConv": _quantised_convolution,
+    "com.microsoft::QGemm": _quantised_gemm,
     "ConvInteger": _integer_convolution,
     "QLinearMatMul": _quantised_product,
     "MatMulInteger": _integer_product,

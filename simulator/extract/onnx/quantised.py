@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,8 @@ def dequantised(node: Node) -> list[Value] | None:
     block = int(node.attributes.get("block_size", 0))
     if value.array.dtype.kind == "V" or value.array.dtype.name.startswith("float"):
         return None  # eight-bit floating point is no grid
-    found = real(value, scale, zero, int(node.attributes.get("axis", 1))) if not block else None
-    if found is None:
-        axis = int(node.attributes.get("axis", 1))
+    axis = int(node.attributes.get("axis", 1))
+    if block:
 
         def spread(array: NDArray[Any]) -> NDArray[Any]:
             return np.repeat(array, block, axis)[tuple(slice(size) for size in value.array.shape)]
@@ -54,8 +53,16 @@ def dequantised(node: Node) -> list[Value] | None:
         steps = spread(scale.array)
         zeros = 0 if zero is None else spread(zero.array.astype(np.int64))
         real_numbers = ((value.array.astype(np.int64) - zeros) * steps).astype(steps.dtype)
-        found = Value(real_numbers, _place(value), steps, _bits(value.array))
-    return [found]
+        return [Value(real_numbers, _place(value), steps, _bits(value.array))]
+    return [real(value, scale, zero, axis)]
+
+
+_SCALE_OF_RESULT: Final = {
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), 6),
+    "com.microsoft::QGemm": 7,
+    **dict.fromkeys(("com.microsoft::QLinearGlobalAveragePool", "com.microsoft::QLinearAveragePool"), 3),
+}
+"""Which input is the scale of the result; the next is its zero point."""
 
 
 def after_quantising(node: Node) -> list[Value] | None:
@@ -73,11 +80,12 @@ def after_quantising(node: Node) -> list[Value] | None:
         first = _made(node, node.input(0))
         _note(first, node.results[1], node.results[2], None)
         return [first, *(Value(array, Place(False)) for array in node.results[1:])]
-    if op in ("QLinearConv", "QLinearMatMul"):
-        first = Value(node.results[0], Place(False))
-        zero = node.get(7)
+    if op in _SCALE_OF_RESULT:
+        first, place = Value(node.results[0], Place(False)), _SCALE_OF_RESULT[op]
+        scale, zero = node.get(place), node.get(place + 1)
         zeros = np.asarray(0) if zero is None else zero.array
-        _note(first, node.input(6).array, zeros, -2 if op == "QLinearMatMul" else None)
+        if scale is not None:
+            _note(first, scale.array, zeros, -2 if op == "QLinearMatMul" else None)
         return [first]
     return None
 

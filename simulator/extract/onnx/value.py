@@ -53,5 +53,7 @@ class Source(Origin):
     """What computed that product."""
     affine: bool = False
     """It is a norm whose gain and bias are nodes of their own, still to come."""
+    integer: bool = False
+    """It is a product of integers whose scales are still to come."""
     gathered: tuple[Value, Value] | None = None
     """It is rows of a table: the table, and their indices."""

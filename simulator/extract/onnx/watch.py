@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.extract.draft import Origin
+from simulator.extract.draft import Left, Origin
 from simulator.extract.onnx.attention import attend, softmax
 from simulator.extract.onnx.elements import HANDLERS as ELEMENTS
 from simulator.extract.onnx.elements import activation
@@ -22,7 +22,7 @@ from simulator.extract.onnx.paths import NodePaths
 from simulator.extract.onnx.patterns import Patterns
 from simulator.extract.onnx.products import HANDLERS as PRODUCTS
 from simulator.extract.onnx.quantised import after_quantising, dequantised
-from simulator.extract.onnx.value import Value
+from simulator.extract.onnx.value import Source, Value
 from simulator.extract.onnx.views import seen
 from simulator.extract.recorder import Recorder
 from simulator.extract.store import Place
@@ -108,11 +108,12 @@ class Watch:
         origin = self._origin(node, constant, kind, find(source) if kind else None)
         quantised = after_quantising(node)
         silent = kind == "same" or proto.output[0] in patterns.within or node.op in FREE
-        if origin is None and not silent and quantised is None:
+        if origin is None and not silent and quantised is None and node.op not in ("Cast", "CastLike"):
             self._stored(node)
         if origin is None and not silent and not constant:
             macs = macs_of(node)
-            recorder.leave(node.op, kind_of(node, macs), *bytes_of(node.results), macs)
+            left = recorder.leave(node.op, kind_of(node, macs), *bytes_of(node.results), macs)
+            origin = _passed_on(node, left)
         if origin is None and node.op == "Gather":
             origin = gathered(recorder, node)
         if quantised is not None:
@@ -157,6 +158,18 @@ class Watch:
         graph = node.attributes["then_branch" if bool(condition.array.reshape(())) else "else_branch"]
         around = {name: value for name in _captured(node.proto) if (value := find(name)) is not None}
         return self.run(graph, around, {tensor.name: tensor for tensor in graph.initializer})
+
+
+def _passed_on(node: Node, left: Left) -> Origin | None:
+    """Return where the elements come from, where a node copies them in their order."""
+    origin = node.input(0).place.origin if node.op in ("Cast", "CastLike") else None
+    if origin is None:
+        return None
+    scores = origin.weights.scores if origin.weights is not None else origin.scores
+    if scores is not None:
+        scores.steps.append(left)
+    left.absorbed = isinstance(origin, Source) and origin.integer
+    return origin
 
 
 def _used(proto: Any) -> Iterator[str]:
