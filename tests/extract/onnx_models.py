@@ -90,7 +90,9 @@ def examples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     return {
         "convolutions": (trained(Convolutions()), (torch.randn(2, 3, 18, 18),)),
         "perceptron": (
-            nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)).eval(),
+            nn.Sequential(
+                nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)
+            ).eval(),
             (torch.randn(3, 20),),
         ),
         "gated": (Gated().eval(), (torch.randn(2, 6, 12),)),

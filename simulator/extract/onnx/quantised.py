@@ -82,10 +82,10 @@ def after_quantising(node: Node) -> list[Value] | None:
         return [first, *(Value(array, Place(False)) for array in node.results[1:])]
     if op in _SCALE_OF_RESULT:
         first, place = Value(node.results[0], Place(False)), _SCALE_OF_RESULT[op]
-        scale, zero = node.get(place), node.get(place + 1)
+        given, zero = node.get(place), node.get(place + 1)
         zeros = np.asarray(0) if zero is None else zero.array
-        if scale is not None:
-            _note(first, scale.array, zeros, -2 if op == "QLinearMatMul" else None)
+        if given is not None:
+            _note(first, given.array, zeros, -2 if op == "QLinearMatMul" else None)
         return [first]
     return None
 
