@@ -50,6 +50,11 @@ def attend(recorder: Recorder, node: Node) -> Origin | None:
     roles = {
         role: recorder.values(f"its {role}", each) for role, each in (("query", query), ("key", key), ("value", value))
     }
+    repeats = _repeats(key.array, value.array)
+    if repeats > 1:
+        roles |= {
+            role: recorder.tensors.derived(roles[role], lambda array: array[:, ::repeats]) for role in ("key", "value")
+        }
     scale = node.attributes.get("scale")
     return Origin(_draft(recorder, roles, mask, causal, float(scale) if scale else D**-0.5))
 

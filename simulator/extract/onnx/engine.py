@@ -52,11 +52,11 @@ class Engine:
         node = self._onnx.helper.make_node("Identity", ["i0"], ["o0"])
         try:
             self._session(node, {"i0": np.zeros(1, np.float32)}, {})
-        except Exception as error:
+        except Exception:
             opsets = ", ".join(f"{each.domain or 'ai.onnx'} {each.version}" for each in self._model.opset_import)
             raise InputError(
-                f"onnxruntime {self._ort.__version__} does not take the operator sets {opsets} in format "
-                f"{self._model.ir_version}: {_line(error)}"
+                f"the installed onnxruntime {self._ort.__version__} does not take the operator sets {opsets} in format "
+                f"{self._model.ir_version}; upgrade it"
             ) from None
 
     def run(self, proto: Any, arrays: Sequence[Any], constant: Sequence[bool], outer: Mapping[str, Any]) -> list[Any]:

@@ -35,6 +35,8 @@ class Patterns:
         for node in nodes:
             if op_name(node) in ("Erf", "Tanh"):
                 self._gelu(node)
+            elif op_name(node) == "Sqrt":
+                self._layer_norm(node)
             elif op_name(node) == "Sigmoid":
                 self._silu(node)
             elif op_name(node) == "IsNaN":
@@ -49,6 +51,27 @@ class Patterns:
         user = self._only_user(sigmoid, "Mul")
         if user is not None and self._other(user, sigmoid.output[0]) == sigmoid.input[0]:
             self._found("silu", sigmoid.input[0], user, [sigmoid])
+
+    def _layer_norm(self, root: Any) -> None:
+        """(x − mean) ÷ √(mean of its squares + ε), as it was before it was an operator; rows are the last axis."""
+        user = self._only_user(root, "Div")
+        plus = self._maker(root.input[0], "Add")
+        mean = plus and self._maker(next((n for n in plus.input if n not in self._constants), ""), "ReduceMean")
+        squares = mean and (self._maker(mean.input[0], "Pow") or self._maker(mean.input[0], "Mul"))
+        if not squares or user is None or user.input[0] != squares.input[0]:
+            return
+        centred = self._maker(user.input[0], "Sub")
+        first = centred and self._maker(centred.input[1], "ReduceMean")
+        if first and first.input[0] == centred.input[0] and all(self._of_last_axis(node) for node in (first, mean)):
+            self._found("layer_norm", centred.input[0], user, [first, centred, squares, mean, plus, root])
+
+    def _of_last_axis(self, node: Any) -> bool:
+        listed = [list(attribute.ints) for attribute in node.attribute if attribute.name == "axes"]
+        return listed == [[-1]]
+
+    def _maker(self, name: str, op: str) -> Any:
+        node = self._makers.get(name)
+        return node if node is not None and op_name(node) == op else None
 
     def _guard(self, test: Any) -> None:
         """Where a softmax is NaN it becomes 0: rows that may look nowhere."""

@@ -63,6 +63,7 @@ class Watch:
         uses.update(output.name for output in graph.output)
         constants = set(weights) | {name for name, value in known.items() if value.place.constant}
         patterns = Patterns(graph.node, constants)
+        uses.update(source for _, source in patterns.whole.values())
         mine: dict[str, Value] = {}
 
         def find(name: str) -> Value | None:
@@ -80,7 +81,8 @@ class Watch:
             pairs = zip(proto.output, made, strict=True)
             mine |= {name: value for name, value in pairs if uses[name] and value is not None}
             node.inputs, node.results, made = [], [], []
-            for name in _used(proto):
+            wholes = [patterns.whole[name][1] for name in proto.output if name in patterns.whole]
+            for name in (*_used(proto), *wholes):
                 uses[name] -= 1
                 if not uses[name]:
                     mine.pop(name, None)
@@ -105,9 +107,10 @@ class Watch:
         if (views := seen(node)) is not None:
             return views
         kind, source = patterns.whole.get(proto.output[0], ("", ""))
-        origin = self._origin(node, constant, kind, find(source) if kind else None)
+        within = proto.output[0] in patterns.within
+        origin = None if within else self._origin(node, constant, kind, find(source) if kind else None)
         quantised = after_quantising(node)
-        silent = kind == "same" or proto.output[0] in patterns.within or node.op in FREE
+        silent = kind == "same" or within or node.op in FREE
         if origin is None and not silent and quantised is None and node.op not in ("Cast", "CastLike"):
             self._stored(node)
         if origin is None and not silent and not constant:
@@ -134,7 +137,8 @@ class Watch:
         if kind == "same" and source is not None:
             return source.place.origin
         if kind and source is not None:
-            return activation(recorder, kind, source)
+            made = activation(recorder, kind, source)
+            return Source(made.draft, affine=True) if kind == "layer_norm" else made
         if node.op in _OTHERS:
             return _OTHERS[node.op](recorder, node)
         if constant or not isinstance(node.results[0], np.ndarray):
