@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
+import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +250,55 @@ def test_opsets_and_data_beside_the_file(tmp_path, opset):
     trace = extract_onnx(path, {"x": normal(2, 40)}, bits=6)
     save_trace(trace, tmp_path / "t.safetensors")
     assert load_trace(tmp_path / "t.safetensors").operators[0].tensors["weight"].bits == 6
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "extract.md"
+    *_, block = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    built(Path("resnet.onnx"), [node("Conv", "image w")], {"image": [1, 3, 8, 8]}, {"w": normal(4, 3, 3, 3)})
+    np.save("images.npy", normal(1, 3, 8, 8))
+    names: dict[str, Any] = {}
+    exec(compile(block, str(page), "exec"), names)
+    assert names["found"].trace.macs == 4 * 3 * 9 * 36
+
+
+PEAK = r"""
+import re, sys
+import numpy as np, onnx, onnxruntime
+from pathlib import Path
+import simulator.extract.onnx.run
+from simulator.extract import capture_onnx
+from simulator.trace import save_trace
+
+def peak():
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+data = np.random.default_rng(0).normal(size=(4, 48, 160, 160)).astype(np.float32)
+before = peak()
+if sys.argv[1] == "run":
+    onnxruntime.InferenceSession("m.onnx").run(None, {"x": data})
+else:
+    save_trace(capture_onnx("m.onnx", data, folder=Path()).trace, "t.safetensors")
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux, which tells a process' peak memory")
+def test_peak_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["x", *(f"h{layer}" for layer in range(15)), "y"]
+    nodes = [
+        node("Relu", a, b) if at % 2 else node("Conv", f"{a} w{at}", b, pads=[1, 1, 1, 1])
+        for at, (a, b) in enumerate(pairwise(names))
+    ]
+    weights = {f"w{at}": normal(48, 48, 3, 3) for at in range(0, 16, 2)}
+    built(Path("m.onnx"), nodes, {"x": [4, 48, 160, 160]}, weights)
+
+    def peak(what: str) -> float:
+        command = [sys.executable, "-c", PEAK, what]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
+
+    model, extraction = peak("run"), peak("extract")
+    assert Path("t.safetensors").stat().st_size > 2**25
+    assert extraction <= 2 * model + 16, f"{extraction:.0f} MiB for a run that takes {model:.0f}"

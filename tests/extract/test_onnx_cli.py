@@ -118,6 +118,9 @@ CASES: dict[str, tuple[Callable[[], tuple[str, ...]], tuple[str, ...]]] = {
     "a graph with a gap": (
         lambda: (broken(lambda model: model.graph.node.pop(1)), "--input", "1x3x8x8"), ("rules of ONNX",),
     ),
+    "too large a weight": (
+        lambda: (broken(lambda model: model.graph.initializer[0].dims.append(2**31)), "--input", "1x3x8x8"), ("2^31",),
+    ),
     "no nodes": (
         lambda: (broken(lambda model: model.graph.ClearField("node")), "--input", "1x3x8x8"), ("without any operator",),
     ),

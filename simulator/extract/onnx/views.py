@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from simulator.extract.onnx.node import Node
 from simulator.extract.onnx.value import Value
-from simulator.extract.store import Place
 
 __all__ = ["seen"]
 
@@ -32,12 +31,6 @@ def seen(node: Node) -> list[Value] | None:
             return None  # a copy
         view.quantised = first.quantised if node.op in _SAME or _scalar(first) else None
     return views
-
-
-def copied(node: Node, results: list[Any]) -> list[Value]:
-    """Return what a node moved, as fresh memory."""
-    first = node.input(0)
-    return [Value(array, Place(first.place.constant)) for array in results]
 
 
 _SAME: Final = ("Identity", "Dropout")
