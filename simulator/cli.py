@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
+    from simulator.extract import Extraction
     from simulator.trace import Operator
 
 
@@ -155,7 +156,7 @@ def run(
 
 
 @main.command()
-@click.argument("model", metavar="MODULE:CALLABLE")
+@click.argument("model", metavar="MODULE:CALLABLE|FILE.onnx")
 @click.option(
     "--input",
     "inputs",
@@ -165,7 +166,7 @@ def run(
     help="An input, in order or by NAME: a .npy, .npz or .safetensors file, or a shape to draw, such as 1x3x224x224 or "
     "1x128:int64:30522 (whole numbers below 30522).",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights: safetensors or a PyTorch state dict.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Of PyTorch: safetensors or a state dict.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace: a .safetensors file.")
 @click.option("--name", default="", help="Name of the trace; that of the output file if not given.")
 @click.option("--bits", default=8, show_default=True, help="Bits of weights and activations.")
@@ -187,12 +188,12 @@ def extract(
     seed: int,
     force: bool,
 ) -> None:
-    """Run a PyTorch model once and write what it computes as a trace.
+    """Run a PyTorch or ONNX model once and write what it computes as a trace.
 
     MODULE:CALLABLE returns the nn.Module, such as torchvision.models:resnet18; the folder you are in is searched, too.
     """
     from simulator.compress import hybrid_quantise
-    from simulator.extract import capture, require_torch
+    from simulator.extract import capture, capture_onnx, require_onnx, require_torch
     from simulator.results.folder import require_file
     from simulator.trace import save_trace
 
@@ -201,16 +202,27 @@ def extract(
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
     require_file(output)
-    require_torch()
-    from simulator.extract.loading import load_inputs, load_model, load_weights
     from simulator.extract.text import print_extraction
 
-    network = load_model(model, seed)
-    if weights is not None:
-        load_weights(network, weights)
+    run_model: Callable[..., Extraction]
+    network: Any = Path(model)
+    if model.endswith(".onnx"):
+        require_onnx()
+        from simulator.extract.onnx.run import load_inputs
+
+        if weights is not None:
+            raise InputError(f"--weights {weights}: an ONNX file holds its own weights")
+        run_model = capture_onnx
+    else:
+        require_torch()
+        from simulator.extract.loading import load_inputs, load_model, load_weights
+
+        network, run_model = load_model(model, seed), capture
+        if weights is not None:
+            load_weights(network, weights)
     args, kwargs = load_inputs(inputs, seed)
     with _console(stderr=True).status(f"running {model}") as status:
-        found = capture(
+        found = run_model(
             network,
             args,
             named=kwargs,

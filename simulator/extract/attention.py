@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.extract.call import Call
 from simulator.extract.draft import Draft, Handle, Origin, Scores, Weights
+from simulator.extract.masking import MASKED
 from simulator.extract.recorder import Recorder
 from simulator.trace import Tensor, ValueTensor
 
 torch: Any = import_module("torch")
 
-__all__ = ["ATTENTIONS", "MASKED", "attend", "attention_of_product", "biases", "softmax"]
+__all__ = ["ATTENTIONS", "attend", "attention_of_product", "biases", "softmax"]
 
 ATTENTIONS: Final = tuple(
     f"{name}attention{kind}"
@@ -34,9 +35,6 @@ ATTENTIONS: Final = tuple(
     )
 )
 """Its spellings as one operator."""
-
-MASKED: Final = -9000.0
-"""A score of at most this much, or to which as much is added, is masked: models use −∞, the least number, −10⁴."""
 
 
 def attend(recorder: Recorder, call: Call) -> Origin | None:

@@ -146,14 +146,12 @@ class Watch(_Mode):
         written = call.written
         for tensor in written:
             tensors.forget(tensor)
-            place = tensors.place(tensor)
-            place.constant = place.constant and constant
-            place.origin = origin
+            tensors.came(tensor, tensors.place(tensor).constant and constant, origin)
         known = {id(tensors.place(tensor)) for tensor in call.inputs}
         for tensor in tensors_in(result):
             place = tensors.place(tensor, constant)
             if id(place) not in known:
-                place.constant, place.origin = constant, origin
+                tensors.came(tensor, constant, origin)
 
 
 @contextmanager

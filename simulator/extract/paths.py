@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Names", "Paths"]
+__all__ = ["Paths"]
 
 torch: Any = import_module("torch")
 
@@ -57,20 +57,3 @@ class Paths:
         path, _ = self._stack.pop()
         if sys.exc_info()[0] is not None and not self.failed:
             self.failed = path
-
-
-class Names:
-    """Names that differ: the second `conv` is `conv.2`."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-        self._last: dict[str, int] = {}
-
-    def unique(self, name: str) -> str:
-        """Return the name, with a number where it was given before."""
-        chosen = name
-        while chosen in self._given:
-            self._last[name] = self._last.get(name, 1) + 1
-            chosen = f"{name}.{self._last[name]}"
-        self._given.add(chosen)
-        return chosen

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.extract.given import MOST_ELEMENTS
 
 torch: Any = import_module("torch")  # an extra: types are checked where it is not installed, too
 
-__all__ = ["MOST_ELEMENTS", "Scaling", "codes", "nonzeros", "require_usable"]
+__all__ = ["Scaling", "codes", "nonzeros", "require_usable"]
 
 BLOCK = 1 << 17
 """Elements in work at a time."""
-MOST_ELEMENTS = 2**31
-"""A tensor of more is refused."""
 
 
 @dataclass(frozen=True, eq=False)

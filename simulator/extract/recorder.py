@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from simulator.errors import InputError
 from simulator.extract.draft import Draft, Handle, Left, Origin
-from simulator.extract.paths import Names, Paths
+from simulator.extract.names import Names
 from simulator.extract.report import Kind, NotCaptured, ordered
-from simulator.extract.tensors import Tensors
+from simulator.extract.store import Store
 from simulator.trace import Operator
 
 __all__ = ["Recorder"]
+
+
+class Paths(Protocol):
+    """Says where in a model an operation happens."""
+
+    @property
+    def module(self) -> str:
+        """Path of what runs, empty for the model itself."""
+
+    def name(self, op: str) -> str:
+        """Return how an operation is called there."""
 
 
 class Recorder:
@@ -25,7 +36,7 @@ class Recorder:
 
     """
 
-    def __init__(self, paths: Paths, tensors: Tensors, progress: Callable[[str, int], None]) -> None:
+    def __init__(self, paths: Paths, tensors: Store, progress: Callable[[str, int], None]) -> None:
         self.paths, self.tensors, self.progress = paths, tensors, progress
         self.drafts: list[Draft] = []
         self.left: list[Left] = []

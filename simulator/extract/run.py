@@ -16,10 +16,10 @@ from simulator.extract.paths import Paths
 from simulator.extract.quantising import require_usable
 from simulator.extract.recorder import Recorder
 from simulator.extract.report import Extraction, as_text, by_op
+from simulator.extract.settings import checked_bits, checked_percentile, described
 from simulator.extract.spool import Spool
 from simulator.extract.tensors import Tensors
 from simulator.trace import Trace
-from simulator.trace.checks import real, whole
 
 torch: Any = import_module("torch")
 
@@ -37,11 +37,12 @@ def run(
     progress: Callable[[str, int], None],
 ) -> Extraction:
     """See `simulator.extract.capture`."""
-    model, bits, percentile = _checked_model(model), _checked_bits(bits), _checked_percentile(percentile)
+    model, bits, percentile = _checked_model(model), checked_bits(bits), checked_percentile(percentile)
     args, kwargs = _arguments(inputs)
     kwargs = {**kwargs, **named}
     tensors = Tensors(bits, percentile, Spool(folder))
-    recorder = Recorder(Paths(model), tensors, progress)
+    paths = Paths(model)
+    recorder = Recorder(paths, tensors, progress)
     for tensor in (*model.parameters(), *model.buffers()):
         _require_values(tensor)
         tensors.place(tensor, constant=True)
@@ -49,7 +50,7 @@ def run(
     for tensor in given:
         _require_input(tensor)
         tensors.place(tensor, constant=False)
-    outputs = _watched(model, args, kwargs, recorder)
+    outputs = _watched(model, args, kwargs, recorder, paths)
     made = tensors_in(outputs)
     if given and made and all(tensors.place(tensor).constant for tensor in made):
         raise InputError(
@@ -72,12 +73,12 @@ def run(
     return extraction
 
 
-def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, paths: Paths) -> Any:
     """Run the model and return what it returns."""
     watch = Watch(recorder)
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
-        stack.enter_context(recorder.paths.followed())
+        stack.enter_context(paths.followed())
         stack.enter_context(_in_steps())
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch._C._AutoDispatchBelowAutograd())  # composite operators arrive whole
@@ -87,7 +88,7 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
         except Exception as error:
             if watch.failure is not None:
                 raise watch.failure from None
-            where = f"module '{recorder.paths.failed}' " if recorder.paths.failed else "it "
+            where = f"module '{paths.failed}' " if paths.failed else "it "
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs]))
             line = (str(error).strip().splitlines() or ["no message"])[0]
             raise InputError(
@@ -142,18 +143,6 @@ def _checked_model(model: Any) -> Any:
     return getattr(model, "_orig_mod", model)  # what torch.compile wraps
 
 
-def _checked_bits(bits: Any) -> int:
-    if (width := whole(bits, "bits", 2)) > 16:
-        raise InputError(f"bits must be at most 16, not {width}")
-    return width
-
-
-def _checked_percentile(percentile: Any) -> float:
-    if not 0 < (share := real(percentile, "the percentile")) <= 100:
-        raise InputError(f"the percentile must be above 0 and at most 100, not {percentile!r}")
-    return share
-
-
 def _require_values(tensor: Any) -> None:
     if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
         raise InputError("the model has lazy parameters that were never filled; run it once first")
@@ -170,14 +159,11 @@ def _require_input(tensor: Any) -> None:
 
 
 def _provenance(model: Any, inputs: Sequence[Any], found: Extraction, bits: int, percentile: float) -> dict[str, str]:
-    calibration = "maximum" if percentile == 100 else f"percentile {percentile:g}"
     text = {
         "model": f"{type(model).__module__}.{type(model).__qualname__}",
         "inputs": ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in inputs),
         "extracted with": f"torch {torch.__version__}",
-        "quantisation": f"symmetric, {bits} bits; weights per output channel, activations by their {calibration}",
-        "rounded to zero": f"{found.weights.share:.3%} of weights, {found.activations.share:.3%} of activations",
-        "macs captured": f"{found.captured:.4%}",
+        **described(found, bits, percentile),
         "not captured": as_text(by_op(found.not_captured)),
     }
     if found.data_dependent:

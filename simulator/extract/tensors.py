@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import weakref
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from simulator.extract.draft import Handle, Origin
 from simulator.extract.quantising import Scaling, codes, nonzeros, require_usable
-from simulator.extract.report import Rounding
 from simulator.extract.spool import Spool
-from simulator.trace import DensityTensor, MaskTensor, Tensor, ValueTensor
-from simulator.trace.stored import StoredArray
+from simulator.extract.store import Place, Store
+from simulator.trace import DensityTensor, MaskTensor, ValueTensor
 
 torch: Any = import_module("torch")
 
 _StorageReference: Any = import_module("torch.multiprocessing.reductions").StorageWeakRef
 
-__all__ = ["Place", "Tensors"]
+__all__ = ["Tensors"]
 
 
 @dataclass(eq=False)
-class Place:
-    """What is known of the memory of a tensor, and of all views of it."""
-
-    alive: Any
+class _Memory(Place):
+    alive: Any = None
     """A weak reference: memory that is freed may become another tensor's."""
-    constant: bool
-    """Whether it comes of the model's parameters alone, whatever the inputs are."""
-    origin: Origin | None = None
-    """What computed it."""
-    handles: dict[tuple[Any, ...], Handle] = field(default_factory=dict)
-    """What was captured of it, by the view."""
+    layout: tuple[int, ...] = ()
+    """Strides of the tensor that was computed, of which others are views."""
 
 
-class Tensors:
+class Tensors(Store):
     """All memory seen so far, and the tensors captured of it.
 
     Args:
@@ -53,21 +40,21 @@ class Tensors:
     """
 
     def __init__(self, bits: int, percentile: float, spool: Spool) -> None:
-        self.bits, self.percentile, self.spool = bits, percentile, spool
-        self.lost: dict[bool, list[int]] = {True: [], False: []}  # by whether it is constant
-        self._places: dict[Any, Place] = {}
-        self._written: dict[str, Tensor] = {}
+        super().__init__(bits, percentile, spool)
+        self._places: dict[Any, _Memory] = {}
         self._purge_at = 1024
 
-    def place(self, tensor: Any, constant: bool = True) -> Place:
+    def place(self, tensor: Any, constant: bool = True) -> _Memory:
         """Return what is known of the memory of a tensor; what nobody computed is constant unless said otherwise."""
-        strided = tensor.layout == torch.strided
-        key = tensor.untyped_storage()._cdata if strided else id(tensor)
+        strided, key = tensor.layout == torch.strided, self._key(tensor)
         place = self._places.get(key)
         if place is None or place.alive.expired():
-            place = self._places[key] = Place(_weak(tensor, strided), constant)
+            place = self._places[key] = _Memory(constant, alive=_weak(tensor, strided))
             self._purge()
         return place
+
+    def _key(self, tensor: Any) -> Any:
+        return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
 
     def values(self, tensor: Any, per_channel: bool = False) -> Handle:
         """Capture the values of a tensor.
@@ -82,7 +69,7 @@ class Tensors:
             require_usable(tensor)
             scaling = Scaling.of(tensor, self.bits, per_channel, 100.0 if place.constant else self.percentile)
             parts = codes(tensor, scaling, self.lost[place.constant])
-            written = self._values(parts, tuple(tensor.shape), scaling)
+            written = self.stored(parts, tuple(tensor.shape), scaling.dtype, scaling.scale, self.bits)
             if known is None:
                 known = place.handles[key] = Handle(written)
             known.tensor = written
@@ -104,23 +91,6 @@ class Tensors:
         self._link(place, tensor, known)
         return known
 
-    def packed(self, parts: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
-        """Write a mask that comes packed, in parts of whole octets; one without zeros needs no room."""
-        size = int(np.prod(shape, dtype=np.int64))
-        ones = 0
-
-        def counted() -> Iterable[NDArray[np.uint8]]:
-            nonlocal ones
-            for part in parts:
-                ones += int(np.bitwise_count(part).sum())
-                yield part
-
-        made = self._once(
-            counted(), ((size + 7) // 8,), np.dtype("u1"), ["mask", shape, self.bits],
-            lambda array: MaskTensor(array, shape, self.bits),
-        )  # fmt: skip
-        return DensityTensor(shape, 1.0, 0, self.bits) if ones == size else made
-
     def integers(self, tensor: Any) -> Handle:
         """Capture whole numbers as they are, in 32 bits: indices.
 
@@ -133,80 +103,24 @@ class Tensors:
             place.handles[key] = Handle(ValueTensor(tensor.cpu().numpy(), bits=32))
         return place.handles[key]
 
-    def derived(self, handle: Handle, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Handle:
-        """Return the same numbers in another order: captured values, changed by transposing, reshaping or selecting."""
-        tensor = handle.tensor
-        assert isinstance(tensor, ValueTensor)
-        assert not isinstance(tensor.scale, tuple)
-        array = change(np.asarray(tensor.values()))
-        return Handle(self._values([array], array.shape, Scaling(np.asarray(tensor.scale), 2 ** (self.bits - 1) - 1)))
-
-    def scaled(self, handle: Handle, factor: NDArray[np.float64]) -> Handle:
-        """Return a weight times one factor per output channel: other scales, and other signs or zeros."""
-        tensor = handle.tensor
-        assert isinstance(tensor, ValueTensor)
-        array = np.asarray(tensor.values())
-        signs = np.sign(factor).reshape(-1, *[1] * (array.ndim - 1))
-        scale = np.broadcast_to(np.asarray(tensor.scale), factor.shape) * np.abs(factor)
-        scale = np.where(factor == 0, 1.0, np.maximum(scale, np.finfo(np.float64).tiny))
-        scaling = Scaling(scale, 2 ** (self.bits - 1) - 1)
-        return Handle(self._values([array * signs.astype(array.dtype)], array.shape, scaling))
-
-    def rounding(self, constant: bool) -> Rounding:
-        """Return what quantisation did to small weights (`constant`) or activations."""
-        counts = self.lost[constant]
-        return Rounding(sum(counts[::2]), sum(counts[1::2]))
-
     def identity(self, tensor: Any) -> tuple[Any, ...]:
         """Return what tells a tensor, as it is seen, from others."""
         return (self.place(tensor), *_view(tensor))
 
-    def forget(self, tensor: Any) -> None:
-        """Forget what was captured of memory that is about to change."""
-        place = self.place(tensor)
-        place.handles = {}
+    def came(self, tensor: Any, constant: bool, origin: Origin | None) -> None:
+        """Say what computed a tensor, and that it lies as it was computed."""
+        place = self._places[self._key(tensor)]
+        place.constant, place.origin = constant, origin
+        place.layout = tuple(tensor.stride()) if tensor.layout == torch.strided else ()
 
-    def _values(self, parts: Iterable[NDArray[Any]], shape: tuple[int, ...], scaling: Scaling) -> Tensor:
-        scale = scaling.scale.tolist()
-        scale = tuple(scale) if isinstance(scale, list) else scale
-        return self._once(
-            parts, shape, scaling.dtype, ["values", shape, self.bits, scale],
-            lambda array: ValueTensor(array, scale, self.bits),
-        )  # fmt: skip
-
-    def _once(
-        self,
-        parts: Iterable[NDArray[Any]],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        header: list[Any],
-        make: Callable[[StoredArray], Tensor],
-    ) -> Tensor:
-        """Write an array, unless one of the same content was written before."""
-        digest = hashlib.sha256(json.dumps(header).encode())
-
-        def digested() -> Iterable[NDArray[Any]]:
-            for part in parts:
-                part = np.ascontiguousarray(part, dtype)
-                digest.update(part.reshape(-1).data.cast("B"))
-                yield part
-
-        array = self.spool.write(digested(), shape, dtype)
-        key = digest.hexdigest()
-        if key in self._written:
-            self.spool.drop_last(array)
-        else:
-            self._written[key] = make(array)
-        return self._written[key]
-
-    def _link(self, place: Place, tensor: Any, handle: Handle) -> None:
-        """Say that a captured tensor is what an operator before it stored."""
+    def _link(self, place: _Memory, tensor: Any, handle: Handle) -> None:
+        """Say that a captured tensor is what an operator before it stored, in that order."""
         draft = None if place.origin is None else place.origin.draft
         if draft is None or "output" in draft.roles:
             return
-        if tuple(tensor.shape) == draft.output_shape and tensor.is_contiguous(memory_format=_format(tensor)):
+        if tuple(tensor.shape) == draft.output_shape and tuple(tensor.stride()) == place.layout:
             draft.roles["output"] = handle
-        elif tensor.numel() == math.prod(draft.output_shape) and tensor.is_contiguous():
+        elif tensor.numel() == math.prod(draft.output_shape) and tensor.is_contiguous() and _falling(place.layout):
             draft.roles["output"] = Handle(self.packed(nonzeros(tensor), draft.output_shape))
 
     def _purge(self) -> None:
@@ -238,6 +152,6 @@ def _view(tensor: Any) -> tuple[Any, ...]:
     return (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
-def _format(tensor: Any) -> Any:
-    channels_last = tensor.dim() == 4 and not tensor.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
+def _falling(strides: tuple[int, ...]) -> bool:
+    """Tell whether an array that lies in one piece is in row-major order."""
+    return list(strides) == sorted(strides, reverse=True)

@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extract.md"
 
 def test_the_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    block, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(block, str(PAGE), "exec"), names)
     assert torch.is_tensor(names["torch"].zeros(1))
