@@ -20,7 +20,7 @@ from simulator.engine.channel import Transfer
 from simulator.engine.play import Timeline
 from simulator.errors import LawViolation
 from simulator.hardware.dram import Memory
-from simulator.program import Program
+from simulator.program import Counts, Program
 
 CAUSES = ("bandwidth", "latency", "conflicts")
 Spans = NDArray[np.int64]
@@ -52,7 +52,7 @@ def memory_stalls(program: Program, timeline: Timeline, memory: Memory, clock: i
     shares: dict[tuple[str, bool, str], int] = {}
     for turn in _turns(transfers, cycles, memory, clock):
         if stalled := _within(waits, turn.begin, turn.end):
-            for cause, share in zip(CAUSES, _divide(stalled, turn.causes), strict=True):
+            for cause, share in zip(CAUSES, apportion(stalled, turn.causes), strict=True):
                 key = (turn.transfer.stream, turn.transfer.write, cause)
                 shares[key] = shares.get(key, 0) + share
     if (missing := int((waits[:, 1] - waits[:, 0]).sum()) - sum(shares.values())) != 0:
@@ -115,11 +115,12 @@ def _within(spans: Spans, begin: int, end: int) -> int:
     return int((np.minimum(near[:, 1], end) - np.maximum(near[:, 0], begin)).sum())
 
 
-def _divide(total: int, weights: Sequence[int]) -> list[int]:
-    """Divide a whole number in proportion to weights (largest remainders)."""
-    products = [total * weight for weight in weights]
-    shares = [product // sum(weights) for product in products]
-    order = sorted(range(len(weights)), key=lambda i: -(products[i] % sum(weights)))
+def apportion(total: int, weights: Sequence[int] | Counts) -> list[int]:
+    """Divide a whole number in proportion to weights into whole numbers (largest remainders); of weights 0, nothing."""
+    products = [total * int(weight) for weight in weights]
+    whole = sum(map(int, weights)) or 1
+    shares = [product // whole for product in products]
+    order = sorted(range(len(weights)), key=lambda i: -(products[i] % whole))
     for i in order[: total - sum(shares)]:
         shares[i] += 1
     return shares

@@ -330,13 +330,17 @@ class Dram(Part):
         if "organisation" not in info.data:
             return value
         o, t = info.data["organisation"], value
-        interval = t.tREFI // o.ranks
         rows = 2 * (t.tRAS + t.tRP) + o.bank_groups * o.banks_per_group * max(1, t.tPPD)
-        least = t.tRFC + rows + t.AL + t.CWL + o.burst_cycles + t.tWR
-        if interval < least:
+        access = rows + t.AL + t.CWL + o.burst_cycles + t.tWR
+        if t.tREFI < (least := t.tRFC + access):
             raise ValueError(
-                f"expected a tREFI of at least {least * o.ranks}, so that a refresh, closing all rows and an access "
-                f"fit between the refreshes of {o.ranks} ranks, not {t.tREFI}"
+                f"expected a tREFI of at least {least}, in which a refresh, closing all rows and an access fit, "
+                f"not {t.tREFI}"
+            )
+        if t.tREFI < (least := access * o.ranks):
+            raise ValueError(
+                f"expected a tREFI of at least {least}, so that all rows of a rank can be closed before the refresh of "
+                f"the next of {o.ranks} ranks falls due, not {t.tREFI}"
             )
         return value
 

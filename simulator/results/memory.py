@@ -98,11 +98,8 @@ def detailed_summary(activities: Iterable[Activity], dram: Dram) -> dict[str, An
     def total(name: str) -> int:
         return sum(int(getattr(c, name)) for c in counts)
 
-    accesses, reads, forwarded = (
-        total("reads") + total("writes"),
-        sum(sum(c.latencies) for c in counts),
-        total("forwarded"),
-    )
+    accesses, forwarded = total("reads") + total("writes"), total("forwarded")
+    reads = sum(sum(c.latencies) for c in counts)
     nanoseconds = dram.timing.tCK / 1000
     issued = reads - forwarded  # a forwarded read is served in the cycle after it was taken in
     waited = total("read_latency") - forwarded - issued * dram.rules.read_delay

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from simulator.arch import Config, Technology
-from simulator.engine import MemoryStall, Timeline
+from simulator.engine import MemoryStall, Timeline, apportion
 from simulator.memory import RunMemory
-from simulator.program import STATES, Action, Counts, Instances, Program
+from simulator.program import STATES, Action, Instances, Program
 from simulator.results.memory import detailed_summary, memory_summary, stall_rows, traffic_rows
 from simulator.results.parts import area_by_component, leakage, total_area
 from simulator.trace import LeftOut
@@ -86,16 +84,7 @@ class OperatorResult:
     def stalls(self) -> dict[str, int]:
         """What an average instance of the critical unit does, in whole cycles that sum to ``cycles``."""
         instances, states = self.timeline.units[self.critical]
-        return dict(zip(STALLS, apportion(states[:-1], instances), strict=True))
-
-
-def apportion(totals: Counts, instances: int) -> list[int]:
-    """Divide totals by ``instances`` into integers that sum to ``sum(totals) / instances`` (largest remainders)."""
-    shares, remainders = np.divmod(totals, instances)
-    missing = int(totals.sum()) // instances - int(shares.sum())
-    for i in np.argsort(-remainders, kind="stable")[:missing]:
-        shares[i] += 1
-    return [int(share) for share in shares]
+        return dict(zip(STALLS, apportion(int(states[:-1].sum()) // instances, states[:-1]), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -291,7 +291,7 @@ def test_refreshes_leave_time_for_accesses() -> None:
     def change(document: Any) -> None:
         document["organisation"]["ranks"]["value"] = 64
 
-    assert "between the refreshes of 64 ranks, not 9360" in refuse(change)
+    assert "the next of 64 ranks falls due, not 9360" in refuse(change)
 
 
 def test_more_lines_under_way_than_fit_a_machine_are_refused() -> None:
