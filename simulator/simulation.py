@@ -122,7 +122,7 @@ def _run(
     timeline = play(program, memory.model, chip.clock)
     bound = _bound(program, memory, chip.clock)
     _keep_laws(program, memory, timeline, bound)
-    verified = match.operator.agrees(match.output) if with_values else None
+    verified = match.operator.agrees(match.output) if with_values and match.output is not None else None
     actions = (*program.actions, *memory.actions(program, timeline.memory))
     stalls = memory_stalls(program, timeline, memory.model, chip.clock)
     return OperatorResult(operator.type, program, timeline, verified, bound, actions, stalls)

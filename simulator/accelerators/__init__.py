@@ -48,7 +48,7 @@ class Accelerator(Protocol):
     """The interface of a chip's module: pure functions from an operator to its Program.
 
     A module whose chip's area or leakage is known also defines ``parts(chip) -> tuple[Instances, ...]``, see
-    ``parts_of``.
+    ``parts_of``; one whose cycles are formulas that pair no operands says ``ANALYTICAL = True``, see ``is_analytical``.
     """
 
     Chip: type[Part]
@@ -56,6 +56,12 @@ class Accelerator(Protocol):
     """Dotted keys of parameters of which more never makes a run slower (queues)."""
     WIDER: tuple[str, ...]
     """Dotted keys of parameters of which twice as much never makes a run slower, where the work divides evenly."""
+
+    def multipliers(self, chip: Any) -> int:
+        """Return the multiply-accumulates that the chip does per cycle at most."""
+
+    def resized(self, chip: Any, multipliers: int) -> Mapping[str, str]:
+        """Return the settings (by dotted key) that give the chip as nearly that many multipliers as it can have."""
 
     def geometry(self, operator: Operator, chip: Any) -> Hashable:
         """Return all that matching depends on beside the operator."""
@@ -89,6 +95,11 @@ def parts_of(model: Accelerator, chip: Any) -> tuple[Instances, ...]:
     """Return the parts of a chip that have an area or leak; none where its module does not define them."""
     parts = getattr(model, "parts", None)
     return () if parts is None else tuple(parts(chip))
+
+
+def is_analytical(model: Accelerator) -> bool:
+    """Tell whether an accelerator's cycles are formulas: it computes no values, so there is nothing to check."""
+    return bool(getattr(model, "ANALYTICAL", False))
 
 
 def load_arch(name_or_path: str | Path, settings: Mapping[str, str] | None = None) -> Arch[Any]:

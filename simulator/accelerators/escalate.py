@@ -43,7 +43,7 @@ from simulator.program import (
 )
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "parts", "tile"]
+__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
 
 DEEPER = ("array.input_queue", "array.result_queue")
 """Parameters of which more never makes a run slower."""
@@ -78,6 +78,17 @@ class Chip(Part):
     dram: SimpleChannel
     coding: Coding
     tiling: Tiling
+
+
+def multipliers(chip: Chip) -> int:
+    """Return the multipliers of all MAC rows."""
+    return chip.array.units * chip.mac_row.multipliers
+
+
+def resized(chip: Chip, multipliers: int) -> dict[str, str]:
+    """Return the number of blocks that comes nearest to that many multipliers."""
+    block = chip.array.slices * chip.mac_row.multipliers
+    return {"array.blocks": str(max(1, round(multipliers / block)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from simulator.arch.part import Part
 from simulator.compress.coding import CODINGS
-from simulator.dataflow.windows import Axis, Frame, cumulative
+from simulator.dataflow.windows import Axis, Frame, axes_of, cumulative
 from simulator.errors import InputError, LawViolation
 from simulator.hardware.bits import count_columns, pack
 from simulator.hardware.channel_accumulation import ChannelAccumulation
@@ -163,22 +163,6 @@ class Work:
         values = self.operator.tensors[role].values()
         assert values is not None, role
         return values.astype(np.int64)
-
-
-def axes_of(operator: Conv2d) -> tuple[Axis, Axis]:
-    """Return the vertical and the horizontal axis of a convolution."""
-    vertical, horizontal = (
-        Axis(*along)
-        for along in zip(
-            operator.input.shape[2:],
-            operator.kernel_size,
-            operator.stride,
-            operator.padding,
-            operator.dilation,
-            strict=True,
-        )
-    )
-    return vertical, horizontal
 
 
 def lower(operator: Operator) -> Work:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.program import Counts
+from simulator.trace import Conv2d
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class Axis:
     def landing(self) -> int:
         """Pairs of a tap and a window that meet inside the image."""
         return int(self.meetings().sum())
+
+
+def axes_of(operator: Conv2d) -> tuple[Axis, Axis]:
+    """Return the vertical and the horizontal axis of a convolution."""
+    vertical, horizontal = (
+        Axis(*along)
+        for along in zip(
+            operator.input.shape[2:],
+            operator.kernel_size,
+            operator.stride,
+            operator.padding,
+            operator.dilation,
+            strict=True,
+        )
+    )
+    return vertical, horizontal
 
 
 @dataclass(frozen=True, eq=False)

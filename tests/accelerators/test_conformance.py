@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from simulator import load_arch, load_trace, simulate
-from simulator.accelerators import accelerator, list_accelerators, parts_of
+from simulator.accelerators import accelerator, is_analytical, list_accelerators, parts_of
 from simulator.arch import Arch, Config, list_configs, read_config, validate
 from simulator.errors import InputError
 from simulator.memory import DETAILED, SIMPLE
@@ -93,13 +93,14 @@ def test_every_accelerator_has_a_configuration() -> None:
 
 @chips
 @memories
-@laws(100)
+@laws(40)
 @given(operator=operators(), data=st.data())
 def test_one_loop_for_numbers_and_cycles(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 1: the loops that count cycles give the plain NumPy result, and count the same without values."""
     machine = arch(chip, data.draw(machines(chip)))
     checked = run(operator, machine, check=True, memory=memory)
-    assert checked.verified is (True if operator.macs else None)  # without MACs no operands are paired
+    computes = operator.macs and not is_analytical(accelerator(machine.config.accelerator))
+    assert checked.verified is (True if computes else None)  # without MACs no operands are paired
     plain = run(masked(operator), machine, memory=memory)
     assert plain.verified is None
     ours, theirs = plain.summary, checked.summary
@@ -110,7 +111,7 @@ def test_one_loop_for_numbers_and_cycles(chip: str, memory: str, operator: Opera
 
 @chips
 @memories
-@laws(100)
+@laws(40)
 @given(operator=operators(), data=st.data())
 def test_conservation(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 2: unit-cycles, bytes, energy and effectual MACs are conserved, with either memory the same bytes."""
@@ -148,7 +149,7 @@ def lines_saved(result: Result) -> int:
 
 @chips
 @memories
-@laws(100)
+@laws(40)
 @given(operator=operators(), data=st.data())
 def test_bounds(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 3: no run beats work over peak, nor bytes over bandwidth."""
@@ -164,7 +165,18 @@ def test_bounds(chip: str, memory: str, operator: Operator, data: st.DataObject)
 
 
 @chips
-@laws(250)
+def test_resized_to_its_own_multipliers(chip: str) -> None:
+    """A chip asked for as many multipliers as it has stays as it is, and twice as many are about twice as many."""
+    machine = arch(chip)
+    model = accelerator(config(chip).accelerator)
+    own = model.multipliers(machine.chip)
+    for wanted in (own, 2 * own):
+        settings = dict(model.resized(machine.chip, wanted))
+        assert model.multipliers(arch(chip, settings).chip) == pytest.approx(wanted, rel=0.01), settings
+
+
+@chips
+@laws(80)
 @given(operator=operators(), data=st.data())
 def test_monotony(chip: str, operator: Operator, data: st.DataObject) -> None:
     """Law 4: more bandwidth, less latency and deeper queues never make a run slower."""
@@ -211,7 +223,7 @@ def runs(operator: Operator, machine: Arch[Any]) -> bool:
 
 
 @chips
-@laws(60)
+@laws(30)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_more_lanes_of_divisible_work(chip: str, data: st.DataObject, seed: int) -> None:
     """Law 4: twice the lanes never make work that divides evenly among them slower."""
@@ -299,11 +311,12 @@ def test_real_traces_are_verified(chip: str) -> None:
         except InputError:
             continue
     assert verified
-    assert all(verdict is True for verdict in verified)
+    computes = not is_analytical(accelerator(config(chip).accelerator))
+    assert all(verdict is (True if computes else None) for verdict in verified)
 
 
 @chips
-@laws(30)
+@laws(15)
 @given(operator=operators(), data=st.data())
 def test_a_kept_match_changes_nothing(chip: str, operator: Operator, data: st.DataObject) -> None:
     """Matching depends on trace and geometry alone: with a cache full of others' matches, results are the same."""

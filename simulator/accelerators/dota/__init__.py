@@ -25,12 +25,23 @@ from simulator.errors import InputError
 from simulator.program import Instances, Program
 from simulator.trace import Attention, Linear, Operator, Rowwise
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "parts", "tile"]
+__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
 
 DEEPER = ()
 """Parameters of which more never makes a run slower: all queues are double buffers."""
 WIDER = ("lanes.count",)
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+
+
+def multipliers(chip: Chip) -> int:
+    """Return the multipliers of all PE rows."""
+    return chip.pe_rows * chip.rmmu.width
+
+
+def resized(chip: Chip, multipliers: int) -> dict[str, str]:
+    """Return the number of lanes of each chip that comes nearest to that many multipliers."""
+    lane = chip.chips.count * chip.rmmu.rows * chip.rmmu.width
+    return {"lanes.count": str(max(1, round(multipliers / lane)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
