@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simulator import __version__
+from simulator.commands.common import console, left_out, operator_name, pairs, require_figure_file, save_figure_file
+from simulator.commands.compare import compare
 from simulator.errors import InputError, LawViolation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import Console
-
     from simulator.extract import Extraction
-    from simulator.trace import Operator
 
 
 class Group(click.Group):
@@ -110,25 +108,19 @@ def run(
     from simulator.memory import choose_memory
     from simulator.results.folder import require_file, require_free, write_run, writing
     from simulator.simulation import run_digests, simulate
-    from simulator.trace import without as leave_out
 
-    of_chip, of_work = share_settings(_pairs(settings), trace, read_config(arch).provenance)
+    of_chip, of_work = share_settings(pairs(settings), trace, read_config(arch).provenance)
     machine = load_arch(arch, of_chip)
     chosen = choose_memory(memory, machine.chip, machine.config.origin)
-    work, left_out = load_trace(trace, of_work), None
-    if without is not None:
-        try:
-            work, left_out = leave_out(work, [kind.strip() for kind in without.split(",")])
-        except InputError as error:
-            raise InputError(f"--without {without}: {error}") from None
-    names = [work.name] if left_out is None else [work.name, "without", *left_out.types]
+    work, left = left_out(load_trace(trace, of_work), without)
+    names = [work.name] if left is None else [work.name, "without", *left.types]
     named = [machine.name, *names, *([] if chosen.detailed is None else [chosen.detailed.name])]
     folder = out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(named))[:200]
     require_free(folder, run_digests(work, machine, chosen), force, check)
     if timeline is not None:
         require_file(timeline, folder)
     with click.progressbar(
-        length=len(work.operators), file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=_name
+        length=len(work.operators), file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=operator_name
     ) as bar:
         try:
             result = simulate(
@@ -136,7 +128,7 @@ def run(
             )
         except InputError as error:
             raise InputError(f"{trace} on {arch}: {error}") from None
-    result = replace(result, left_out=left_out)
+    result = replace(result, left_out=left)
     if timeline is None:
         write_run(result, folder, force)
     else:
@@ -150,7 +142,7 @@ def run(
     else:
         from simulator.results.text import print_result
 
-        print_result(result, _console(), folder)
+        print_result(result, console(), folder)
     if result.verified is False:
         raise LawViolation("the chip's own loops and plain NumPy give different values; see operators.parquet")
 
@@ -221,7 +213,7 @@ def extract(
         if weights is not None:
             load_weights(network, weights)
     args, kwargs = load_inputs(inputs, seed)
-    with _console(stderr=True).status(f"running {model}") as status:
+    with console(stderr=True).status(f"running {model}") as status:
         found = run_model(
             network,
             args,
@@ -235,7 +227,7 @@ def extract(
     if hybrid is not None:
         found = replace(found, trace=hybrid_quantise(found.trace, hybrid))
     save_trace(found.trace, output, force)
-    print_extraction(found, _console(), str(output))
+    print_extraction(found, console(), str(output))
 
 
 @main.command()
@@ -254,7 +246,7 @@ def show(
     if area and memory is not None:
         raise InputError("show: --area and --memory are two things to show; expected one of them")
     if area:
-        _show_area(arch, _pairs(settings), technology, as_json)
+        _show_area(arch, pairs(settings), technology, as_json)
         return
     if technology is not None or as_json:
         raise InputError("show: --technology and --json go with --area only; expected 'skipper show ARCH --area'")
@@ -262,9 +254,9 @@ def show(
     from simulator.memory import choose_memory
     from simulator.results.text import print_arch
 
-    machine = load_arch(arch, _pairs(settings))
+    machine = load_arch(arch, pairs(settings))
     chosen = None if memory is None else choose_memory(memory, machine.chip, machine.config.origin).detailed
-    print_arch(machine if chosen is None else chosen, _console())
+    print_arch(machine if chosen is None else chosen, console())
 
 
 def _show_area(arch: str, settings: Mapping[str, str], technology: str | None, as_json: bool) -> None:
@@ -275,7 +267,7 @@ def _show_area(arch: str, settings: Mapping[str, str], technology: str | None, a
     if as_json:
         click.echo(json.dumps(report.document(), indent=2))
     else:
-        print_report(report, _console())
+        print_report(report, console())
 
 
 @main.command("list")
@@ -299,7 +291,7 @@ def list_all() -> None:
 
 @main.command()
 @click.argument("trace")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw masks to this file, which ends in .svg or .png.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw masks to this file, a .svg, .pdf or .png file.")
 @click.option("--tensor", "tensors", multiple=True, metavar="OPERATOR.ROLE", help="With --figure: draw this one.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
@@ -312,15 +304,15 @@ def inspect(
 
     if tensors and figure is None:
         raise InputError("inspect: --tensor says what a figure draws; expected --figure FILE, too")
-    _require_figure(figure)
-    work = load_trace(trace, share_settings(_pairs(settings), trace, ())[1])
+    require_figure_file(figure)
+    work = load_trace(trace, share_settings(pairs(settings), trace, ())[1])
     try:
         inspection = inspect_trace(work)
         if figure is not None:
             from simulator.results.masks import mask_maps
             from simulator.results.masks_figure import masks_figure
 
-            _save_figure(masks_figure(work.name, mask_maps(work, tensors)), figure)
+            save_figure_file(masks_figure(work.name, mask_maps(work, tensors)), figure)
     except InputError as error:
         raise _of(trace, error) from None
     if as_json:
@@ -328,7 +320,7 @@ def inspect(
     else:
         from simulator.results.text import print_inspection
 
-        print_inspection(inspection, _console())
+        print_inspection(inspection, console())
 
 
 def _of(path: str | Path, error: InputError) -> InputError:
@@ -412,7 +404,7 @@ def profile(trace: str, output: Path, settings: tuple[str, ...], force: bool) ->
 
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
-    fitted = fit_profile(load_trace(trace, share_settings(_pairs(settings), trace, ())[1]))
+    fitted = fit_profile(load_trace(trace, share_settings(pairs(settings), trace, ())[1]))
     with writing(output) as partial:
         partial.write_text(fitted.dump(), "utf-8")
     click.echo(f"{output}: {len(fitted.tensors)} tensors")
@@ -432,7 +424,7 @@ def workloads(page: Path | None, schema: Path | None) -> None:
             with writing(path) as partial:
                 partial.write_text(text(), "utf-8")
     if page is None and schema is None:
-        print_counts(counts(), _console())
+        print_counts(counts(), console())
 
 
 @main.command()
@@ -451,12 +443,12 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
         total = sum(energy.values())
         click.echo(json.dumps({"technology": table.name, "energy_pj": total, "energy_by_component_pj": energy}))
     else:
-        print_energy(energy, table.name, _console())
+        print_energy(energy, table.name, console())
 
 
 @main.command()
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, which ends in .svg or .png.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, a .svg, .pdf or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> None:
     """Show what each family of operators takes of a finished RUN (its folder), or of several, side by side.
@@ -465,30 +457,30 @@ def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> Non
     """
     from simulator.results.shares import read_runs, shares, shares_document
 
-    _require_figure(figure, *folders)
+    require_figure_file(figure, *folders)
     runs = shares(read_runs(folders))
     if figure is not None:
         from simulator.results.shares_figure import shares_figure
 
-        _save_figure(shares_figure(runs), figure)
+        save_figure_file(shares_figure(runs), figure)
     if as_json:
         click.echo(json.dumps(shares_document(runs), indent=2))
     else:
         from simulator.results.comparison import print_shares
 
-        print_shares(runs, _console())
+        print_shares(runs, console())
 
 
 @main.command()
 @click.argument("trace")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, which ends in .svg or .png.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, a .svg, .pdf or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def kept(trace: str, figure: Path | None, as_json: bool) -> None:
     """Show the connections that each head of the attention operators of TRACE keeps; the figure also maps them."""
     from simulator.library import load_trace
     from simulator.results.kept import kept_connections, kept_document
 
-    _require_figure(figure)
+    require_figure_file(figure)
     work = load_trace(trace)
     image = None if figure is None else 0
     try:
@@ -498,50 +490,13 @@ def kept(trace: str, figure: Path | None, as_json: bool) -> None:
     if figure is not None and image is not None:
         from simulator.results.kept_figure import kept_figure
 
-        _save_figure(kept_figure(work.name, operators, image), figure)
+        save_figure_file(kept_figure(work.name, operators, image), figure)
     if as_json:
         click.echo(json.dumps(kept_document(work, operators), indent=2))
     else:
         from simulator.results.comparison import print_kept
 
-        print_kept(work.name, operators, _console())
+        print_kept(work.name, operators, console())
 
 
-def _require_figure(path: Path | None, *folders: Path) -> None:
-    if path is not None:
-        from simulator.results.drawing import require_figure
-        from simulator.results.folder import require_file
-
-        require_file(path, *folders)
-        require_figure(path)
-
-
-def _save_figure(figure: Figure, path: Path) -> None:
-    from simulator.results.drawing import save_figure
-    from simulator.results.folder import writing
-
-    with writing(path) as partial:
-        save_figure(figure, partial, path.suffix)
-
-
-def _name(operator: Operator | None) -> str | None:
-    return None if operator is None else operator.name
-
-
-def _pairs(settings: tuple[str, ...]) -> Mapping[str, str]:
-    pairs = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set {setting}: expected KEY=VALUE, such as array.blocks=16")
-        pairs[key] = value
-    return pairs
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    # A table in a file or a pipe keeps its width; on a terminal it fits the window.
-    # Names of operators are no markup.
-    width = None if sys.stdout.isatty() else 140
-    return Console(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)
+main.add_command(compare)

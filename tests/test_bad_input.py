@@ -679,8 +679,8 @@ for command in ("shares", "kept"):
         return ("kept", desk.operator(Attention("heads", tensor, tensor, tensor))[-1], *arguments)
 
     for path, *words in (
-        ("figure.pdf", "figure.pdf", "ends in .svg or .png", "not '.pdf'"),
-        ("figure", "expected a figure that ends in .svg or .png"),
+        ("figure.eps", "figure.eps", "ends in .svg, .pdf or .png", "not '.eps'"),
+        ("figure", "expected a figure that ends in .svg, .pdf or .png"),
         ("..", "expected the name of a file, found a folder"),
         ("absent/figure.svg", "absent/figure.svg", "a folder that exists"),
         (f"{'x' * 300}.svg", "File name too long"),

@@ -10,7 +10,7 @@ from simulator.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".svg", ".png")
+SUFFIXES = (".svg", ".pdf", ".png")
 LONGEST_NAME = 32
 DPI = 200
 
@@ -23,7 +23,9 @@ def require_figure(path: Path) -> None:
 
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: expected a figure that ends in {' or '.join(SUFFIXES)}, not '{path.suffix}'")
+        raise InputError(
+            f"{path}: expected a figure that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, not '{path.suffix}'"
+        )
 
 
 def save_figure(figure: Figure, path: Path, suffix: str) -> None:
@@ -37,6 +39,13 @@ def save_figure(figure: Figure, path: Path, suffix: str) -> None:
         for image in (image for axes in figure.axes for image in axes.images):
             image.set_interpolation("antialiased")  # pixels for which there is no room are blended, not left out
         figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+        return
+    if suffix.lower() == ".pdf":
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        with rc_context({"pdf.fonttype": 42}):  # text stays text
+            FigureCanvasPdf(figure)
+            figure.savefig(path, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
         return
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

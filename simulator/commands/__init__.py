@@ -1,0 +1,1 @@
+"""The commands of ``skipper``, each a module of its own."""

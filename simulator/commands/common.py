@@ -1,0 +1,73 @@
+"""What commands share: settings, figures, the console."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+    from simulator.trace import LeftOut, Operator, Trace
+
+
+def pairs(settings: tuple[str, ...]) -> Mapping[str, str]:
+    """Return what ``--set KEY=VALUE`` says, several times."""
+    given = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, such as array.blocks=16")
+        given[key] = value
+    return given
+
+
+def require_figure_file(path: Path | None, *folders: Path) -> None:
+    """Refuse early a figure that could not be written late."""
+    if path is not None:
+        from simulator.results.drawing import require_figure
+        from simulator.results.folder import require_file
+
+        require_file(path, *folders)
+        require_figure(path)
+
+
+def save_figure_file(figure: Figure, path: Path) -> None:
+    """Write a figure as its path ends, at once or not at all."""
+    from simulator.results.drawing import save_figure
+    from simulator.results.folder import writing
+
+    with writing(path) as partial:
+        save_figure(figure, partial, path.suffix)
+
+
+def operator_name(operator: Operator | None) -> str | None:
+    """Return what a progress bar shows."""
+    return None if operator is None else operator.name
+
+
+def console(stderr: bool = False) -> Console:
+    """Return the console to print tables on."""
+    from rich.console import Console
+
+    # A table in a file or a pipe keeps its width; on a terminal it fits the window.
+    # Names of operators are no markup.
+    width = None if sys.stdout.isatty() else 140
+    return Console(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)
+
+
+def left_out(work: Trace, types: str | None) -> tuple[Trace, LeftOut | None]:
+    """Leave out what ``--without TYPES`` names."""
+    if types is None:
+        return work, None
+    from simulator.trace import without
+
+    try:
+        return without(work, [kind.strip() for kind in types.split(",")])
+    except InputError as error:
+        raise InputError(f"--without {types}: {error}") from None
