@@ -15,6 +15,7 @@ import click
 from simulator import __version__
 from simulator.commands.common import console, left_out, operator_name, pairs, require_figure_file, save_figure_file
 from simulator.commands.compare import compare
+from simulator.commands.reproduce import reproduce
 from simulator.errors import InputError, LawViolation
 
 if TYPE_CHECKING:
@@ -500,3 +501,4 @@ def kept(trace: str, figure: Path | None, as_json: bool) -> None:
 
 
 main.add_command(compare)
+main.add_command(reproduce)

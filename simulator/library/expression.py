@@ -10,7 +10,7 @@ from typing import Any
 
 from simulator.errors import InputError, nearest
 
-LONGEST = 200
+LONGEST = 500
 LARGEST = 2**53
 
 Number = int | float
@@ -31,17 +31,24 @@ _COMPARE: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "ceil": math.ceil, "floor": math.floor}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": min,
+    "max": max,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "mean": lambda *numbers: math.fsum(numbers) / len(numbers),
+    "geomean": lambda *numbers: math.exp(math.fsum(map(math.log, numbers)) / len(numbers)),
+}
 
 
 def evaluate(text: str, names: Mapping[str, Number]) -> Number:
     """Return the number that an expression stands for.
 
-    It may hold numbers, names, + - * / // %, comparisons, and, or, not, ``a if b else c`` and calls of min, max, ceil
-    and floor. A division that leaves no rest gives a whole number.
+    It may hold numbers, names (dots in them), + - * / // %, comparisons, and, or, not, ``a if b else c`` and calls of
+    min, max, ceil, floor, mean and geomean. A division that leaves no rest gives a whole number.
 
     Args:
-        text: the expression, at most 200 characters.
+        text: the expression, at most 500 characters.
         names: what the names stand for.
 
     Raises:
@@ -77,7 +84,7 @@ def _raw(node: ast.AST, names: Mapping[str, Number]) -> Number:
     match node:
         case ast.Constant(value=int() | float() as number):
             return number
-        case ast.Name(id=name):
+        case ast.Name() | ast.Attribute() if name := _dotted(node):
             if name not in names:
                 raise InputError(f"unknown name '{name}'{nearest(name, names)}")
             return names[name]
@@ -99,4 +106,16 @@ def _raw(node: ast.AST, names: Mapping[str, Number]) -> Number:
         case ast.Call(func=ast.Name(id=name), args=[_, *_] as arguments, keywords=[]) if name in _FUNCTIONS:
             called: Number = _FUNCTIONS[name](*(_value(argument, names) for argument in arguments))
             return called
-    raise InputError("only numbers, names, + - * / // %, comparisons, if-else, min, max, ceil and floor are allowed")
+    raise InputError(
+        "only numbers, names, + - * / // %, comparisons, if-else, min, max, ceil, floor, means are allowed"
+    )
+
+
+def _dotted(node: ast.AST) -> str:
+    """Return a name as it is written, its dots included; nothing where it is none."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=name) if before := _dotted(value):
+            return f"{before}.{name}"
+    return ""

@@ -1,0 +1,1 @@
+"""Experiments: a published table each, with what reproduces it."""

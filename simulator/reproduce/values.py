@@ -1,0 +1,163 @@
+"""The values that expressions name, each run made when it is first asked for.
+
+``CHIP.WORK.QUANTITY`` of a whole run: ``cycles``, ``seconds``, ``ms``, ``us``, ``energy_pj``, ``dram_bytes``,
+``dram_read_bytes``, ``dram_write_bytes``, ``utilization``, ``watts``, ``macs_dense``, ``macs_effectual``,
+``macs_performed``, ``actions_KIND`` (how often an action of that kind of the technology table was done) and
+``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of ``operators.parquet``, and
+``ms``, ``us``, ``dram_bytes``. ``CHIP.multipliers`` and ``CHIP.area_mm2`` are of the chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simulator.accelerators import load_arch
+from simulator.arch import Arch
+from simulator.compare.resources import Equalised, equalise
+from simulator.errors import InputError, nearest
+from simulator.library.load import load_trace
+from simulator.reproduce.experiment import Experiment, Machine, Work
+from simulator.results.result import Result
+from simulator.simulation import MatchCache, simulate
+from simulator.trace import Trace, without
+
+DATA = "data:"
+
+
+class DataMissingError(InputError):
+    """An experiment needs a file of real data that is not at hand."""
+
+
+@dataclass(eq=False)
+class Values(Mapping[str, float]):
+    """The values of an experiment by dotted name; runs are made once and kept."""
+
+    experiment: Experiment
+    data: Path | None
+    """Folder of the real data."""
+    progress: Callable[[str], None] = lambda run: None
+    changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further settings, chip by chip."""
+    cache: MatchCache = field(default_factory=MatchCache)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    """Work that is opened already, by name."""
+    _chips: dict[str, Equalised] = field(default_factory=dict)
+    _results: dict[tuple[str, str], Result] = field(default_factory=dict)
+
+    def changing(self, chips: Sequence[str], settings: Mapping[str, str]) -> Values:
+        """Return the values with some chips set otherwise; matches and traces are shared."""
+        merged = {**self.changed, **{chip: {**self.changed.get(chip, {}), **settings} for chip in chips}}
+        return Values(self.experiment, self.data, self.progress, merged, self.cache, self.traces)
+
+    @property
+    def chips(self) -> Mapping[str, Equalised]:
+        """The chips, their resources made equal where the experiment asks for it."""
+        if not self._chips:
+            archs = [self._arch(name, machine) for name, machine in self.experiment.chips.items()]
+            equal = equalise(archs, self.experiment.normalise or ("none",))
+            self._chips.update(zip(self.experiment.chips, equal, strict=True))
+        return self._chips
+
+    def _arch(self, name: str, machine: Machine) -> Arch[Any]:
+        settings = {key: str(value) for key, value in machine.set.items()}
+        return load_arch(machine.arch, settings | dict(self.changed.get(name, {})))
+
+    def trace(self, name: str) -> Trace:
+        """Return the work of that name."""
+        if name not in self.traces:
+            self.traces[name] = self._open(self.experiment.works[name])
+        return self.traces[name]
+
+    def _open(self, work: Work) -> Trace:
+        settings = {key: self._located(value) if isinstance(value, str) else value for key, value in work.set.items()}
+        trace = load_trace(self._located(work.trace), settings)
+        if work.without is None:
+            return trace
+        return without(trace, [kind.strip() for kind in work.without.split(",")])[0]
+
+    def _located(self, name: str) -> str:
+        if not name.startswith(DATA):
+            return name
+        file = name.removeprefix(DATA)
+        if self.data is None or not (self.data / file).exists():
+            where = "no folder of real data is given" if self.data is None else f"{self.data} holds no such file"
+            raise DataMissingError(f"it needs '{file}' of the real data, but {where}; --data FOLDER names it")
+        return str(self.data / file)
+
+    def result(self, chip: str, work: str) -> Result:
+        """Return the run of a work on a chip."""
+        if (chip, work) not in self._results:
+            self.progress(f"{work} on {chip}")
+            trace, arch = self.trace(work), self.chips[chip].arch
+            try:
+                self._results[chip, work] = simulate(trace, arch, cache=self.cache)
+            except InputError as error:
+                raise InputError(f"{work} on {chip}: {error}") from None
+        return self._results[chip, work]
+
+    def __getitem__(self, name: str) -> float:
+        chip, _, rest = name.partition(".")
+        if chip not in self.experiment.chips:
+            raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
+        if rest in ("multipliers", "area_mm2"):
+            return self._of_chip(chip, rest)
+        work, _, path = rest.partition(".")
+        if work not in self.experiment.works:
+            raise InputError(f"'{name}': there is no work '{work}'{nearest(work, self.experiment.works)}")
+        operator, _, quantity = path.rpartition(".")
+        result = self.result(chip, work)
+        known = _of_operator(result, operator) if operator else _of_run(result)
+        if quantity not in known:
+            raise InputError(f"'{name}': there is no quantity '{quantity}'{nearest(quantity, known)}")
+        return known[quantity]
+
+    def _of_chip(self, chip: str, quantity: str) -> float:
+        equal = self.chips[chip]
+        if quantity == "multipliers":
+            return equal.multipliers
+        if equal.area is None:
+            raise InputError(f"the area of {chip} is not known")
+        return equal.area
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and "." in name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.experiment.chips)
+
+    def __len__(self) -> int:
+        return len(self.experiment.chips)
+
+
+def _of_run(result: Result) -> dict[str, float]:
+    summary = result.summary
+    dram = summary["dram"]
+    values: dict[str, float] = {key: summary[key] for key in ("cycles", "seconds", "energy_pj", "utilization")}
+    values |= {f"macs_{kind}": count for kind, count in summary["macs"].items()}
+    values |= {f"dram_{way}_bytes": dram[f"{way}_bytes"] for way in ("read", "write")}
+    values |= {f"energy_pj_{component}": pj for component, pj in summary["energy_by_component_pj"].items()}
+    for kind, count in zip(result.actions["kind"], result.actions["count"], strict=True):
+        values[f"actions_{kind}"] = values.get(f"actions_{kind}", 0) + count
+    return _with_units(values)
+
+
+def _of_operator(result: Result, operator: str) -> dict[str, float]:
+    table = result.table
+    if operator not in table["operator"]:
+        raise InputError(f"{result.trace} has no operator '{operator}'{nearest(operator, table['operator'])}")
+    place = table["operator"].index(operator)
+    row = {key: column[place] for key, column in table.items()}
+    return _with_units({k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)})
+
+
+def _with_units(values: dict[str, float]) -> dict[str, float]:
+    seconds = values["seconds"]
+    return values | {
+        "ms": seconds * 1e3,
+        "us": seconds * 1e6,
+        "watts": values["energy_pj"] * 1e-12 / seconds if seconds else 0.0,
+        "dram_bytes": values["dram_read_bytes"] + values["dram_write_bytes"],
+    }
