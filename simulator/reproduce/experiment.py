@@ -91,6 +91,8 @@ class Sensitivity(Part):
     """Of ``chips``: those of one kind, which are changed together."""
     figure: str
     """Of ``figures``."""
+    parameters: list[str] = Field(default_factory=list)
+    """Of workloads, such as ``weight_density``: changed together in all ``works`` that set them."""
     factor: Annotated[float, Field(gt=1)] = 2.0
     """By which each assumed number is multiplied and divided; of a choice, every other one is tried."""
 
@@ -172,6 +174,10 @@ def _parsed(raw: Any, origin: str) -> Experiment:
         for what, given, known in (
             *(("chip", chip, list(experiment.chips)) for chip in entry.chips),
             ("figure", entry.figure, names),
+            *(
+                ("parameter", key, [k for work in experiment.works.values() for k in work.set])
+                for key in entry.parameters
+            ),
         ):
             if given not in known:
                 raise InputError(f"{origin}: sensitivity: there is no {what} '{given}'{nearest(given, known)}")

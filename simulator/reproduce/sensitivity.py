@@ -53,6 +53,10 @@ def tornado(asked: Sensitivity, values: Values, figure: Callable[[Values], float
             bars.append(Bar(key, _written(_at(arch.config.values, key)), found))
         else:
             fixed.append(key)
+    for parameter in asked.parameters:
+        found = tuple(_scaled(parameter, asked.factor, values, figure))
+        written = {str(work.set[parameter]) for work in values.experiment.works.values() if parameter in work.set}
+        bars.append(Bar(parameter, ", ".join(sorted(written)), found))
     bars.sort(key=lambda bar: -bar.span(base))
     return Tornado(asked, base, tuple(bars), tuple(fixed))
 
@@ -68,6 +72,18 @@ def _figures(
             raise
         except InputError:
             continue  # a value that the chip or the work does not allow
+
+
+def _scaled(
+    parameter: str, factor: float, values: Values, figure: Callable[[Values], float]
+) -> Iterator[tuple[str, float]]:
+    for times, sign in ((1 / factor, "÷"), (factor, "×")):
+        try:
+            yield f"{sign} {factor:g}", figure(values.scaling(parameter, times))
+        except DataMissingError:
+            raise
+        except InputError:
+            continue  # a density above 1
 
 
 def _others(chip: BaseModel, written: object, key: str, factor: float) -> Iterator[str]:

@@ -128,9 +128,10 @@ def _shared(found: Reproduced) -> dict[tuple[str, str, str], list[str]]:
 
 def _tornado(entry: Tornado) -> Iterator[str]:
     asked = entry.asked
+    also = f", and {' and '.join(asked.parameters)} of the works" if asked.parameters else ""
     yield (
         f"{asked.figure} is {number(entry.base)}; with each assumed parameter of {' and '.join(asked.chips)} alone "
-        f"× and ÷ {asked.factor:g}, or its other choices, most first:"
+        f"× and ÷ {asked.factor:g}, or its other choices{also}, most first:"
     )
     for bar in entry.bars[:MOST_BARS]:
         yield f"  {bar_text(bar, entry.base)}"

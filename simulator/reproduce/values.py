@@ -52,6 +52,19 @@ class Values(Mapping[str, float]):
         merged = {**self.changed, **{chip: {**self.changed.get(chip, {}), **settings} for chip in chips}}
         return Values(self.experiment, self.data, self.progress, merged, self.cache, self.traces)
 
+    def scaling(self, parameter: str, factor: float) -> Values:
+        """Return the values with a parameter of all works that set it multiplied; matches are shared."""
+
+        def scaled(work: Work) -> Work:
+            value = work.set.get(parameter)
+            if not isinstance(value, int | float):
+                return work
+            return work.model_copy(update={"set": {**work.set, parameter: value * factor}})
+
+        works = {name: scaled(work) for name, work in self.experiment.works.items()}
+        experiment = self.experiment.model_copy(update={"works": works})
+        return Values(experiment, self.data, self.progress, self.changed, self.cache)
+
     @property
     def chips(self) -> Mapping[str, Equalised]:
         """The chips, their resources made equal where the experiment asks for it."""

@@ -77,6 +77,19 @@ def test_sensitivities_change_one_assumption_of_all_their_chips(experiment: Path
     assert bar.others[0][1] == cycles[1] / cycles[0]
 
 
+def test_parameters_of_the_work_are_assumptions_too(tmp_path: Path) -> None:
+    path = tmp_path / "work.yaml"
+    work = "resnet20_cifar10, set: {bases: 6, weight_density: 0.2}"
+    text = EXPERIMENT.replace("digits_cnn, without: linear, why: No linear layer.", work).replace(".conv1", ".linear")
+    text = text.replace("[whole, half], figure", "[whole], parameters: [weight_density], figure")
+    path.write_text(text, "utf-8")
+    tornado = reproduce(read_experiment(path)).tornados[0]
+    bar = next(bar for bar in tornado.bars if bar.key == "weight_density")
+    assert (bar.value, [value for value, _ in bar.others]) == ("0.2", ["÷ 2", "× 2"])
+    path.write_text(text.replace("weight_density: 0.2", "weight_density: 0.4"), "utf-8")
+    assert reproduce(read_experiment(path)).outcomes[0].ours == bar.others[1][1]
+
+
 def test_every_form_of_writing(experiment: Path, tmp_path: Path) -> None:
     shown = command(str(experiment), "--page", str(tmp_path / "page.md"), "--figure", str(tmp_path / "t.pdf"))
     assert shown.exit_code == 0, shown.output
@@ -113,6 +126,7 @@ def test_shipped_experiments_are_read() -> None:
         ("arch: escalate}", "arch: escalade}", "'escalade' is no architecture"),
         ("name: far off", "name: slower", "two figures are called 'slower'"),
         ("chips: [whole, half]", "chips: [whole, haf]", "there is no chip 'haf'"),
+        ("figure: slower}", "figure: slower, parameters: [weight_density]}", "no parameter 'weight_density'"),
         ("trace: digits_cnn", "trace: 'data:nothing.csv'", "it needs 'nothing.csv' of the real data"),
         ("without: linear", "without: lineal", "'lineal' (did you mean 'linear'?)"),
     ],
