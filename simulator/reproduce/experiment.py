@@ -12,8 +12,8 @@
       - {name: AlexNet, unit: ×, published: 2.37, within: 0.1, sure: published text,
          ours: dcnn.alexnet.seconds / scnn.alexnet.seconds}
 
-A value is ``CHIP.WORK.QUANTITY``, ``CHIP.WORK.OPERATOR.QUANTITY`` or ``CHIP.multipliers``; only what a figure names is
-run. See `simulator.reproduce.values` for the quantities.
+A name is one of ``values``, expressions themselves, or ``CHIP.WORK.QUANTITY``, ``CHIP.WORK.OPERATOR.QUANTITY``,
+``CHIP.multipliers``; only what a figure names is run. See `simulator.reproduce.values` for the quantities.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ class Experiment(Part):
     """By name."""
     works: Annotated[dict[Name, Work], Field(min_length=1)]
     """By name."""
+    values: dict[Name, str] = Field(default_factory=dict)
+    """Expressions that others may name."""
     figures: Annotated[list[Figure], Field(min_length=1)]
     """In order."""
     sensitivity: list[Sensitivity] = Field(default_factory=list)

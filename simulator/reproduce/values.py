@@ -18,6 +18,7 @@ from simulator.accelerators import load_arch
 from simulator.arch import Arch
 from simulator.compare.resources import Equalised, equalise
 from simulator.errors import InputError, nearest
+from simulator.library.expression import evaluate
 from simulator.library.load import load_trace
 from simulator.reproduce.experiment import Experiment, Machine, Work
 from simulator.results.result import Result
@@ -45,6 +46,7 @@ class Values(Mapping[str, float]):
     traces: dict[str, Trace] = field(default_factory=dict)
     """Work that is opened already, by name."""
     _chips: dict[str, Equalised] = field(default_factory=dict)
+    _evaluating: list[str] = field(default_factory=list)
     _results: dict[tuple[str, str], Result] = field(default_factory=dict)
 
     def changing(self, chips: Sequence[str], settings: Mapping[str, str]) -> Values:
@@ -112,6 +114,8 @@ class Values(Mapping[str, float]):
         return self._results[chip, work]
 
     def __getitem__(self, name: str) -> float:
+        if name in self.experiment.values:
+            return self._named(name)
         chip, _, rest = name.partition(".")
         if chip not in self.experiment.chips:
             raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
@@ -127,6 +131,15 @@ class Values(Mapping[str, float]):
             raise InputError(f"'{name}': there is no quantity '{quantity}'{nearest(quantity, known)}")
         return known[quantity]
 
+    def _named(self, name: str) -> float:
+        if name in self._evaluating:
+            raise InputError(f"the value '{name}' is made of itself")
+        self._evaluating.append(name)
+        try:
+            return float(evaluate(self.experiment.values[name], self))
+        finally:
+            self._evaluating.pop()
+
     def _of_chip(self, chip: str, quantity: str) -> float:
         equal = self.chips[chip]
         if quantity == "multipliers":
@@ -136,13 +149,13 @@ class Values(Mapping[str, float]):
         return equal.area
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and "." in name
+        return isinstance(name, str) and ("." in name or name in self.experiment.values)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.experiment.chips)
+        return iter((*self.experiment.values, *self.experiment.chips))
 
     def __len__(self) -> int:
-        return len(self.experiment.chips)
+        return len(self.experiment.values) + len(self.experiment.chips)
 
 
 def _of_run(result: Result) -> dict[str, float]:

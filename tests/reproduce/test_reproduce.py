@@ -23,8 +23,10 @@ chips:
   half: {arch: escalate, set: {array.blocks: 16}, why: Half of them.}
 works:
   digits: {trace: digits_cnn, without: linear, why: No linear layer.}
+values:
+  ratio: half.digits.cycles / whole.digits.cycles
 figures:
-  - {name: slower, published: 1.5, unit: ×, ours: half.digits.cycles / whole.digits.cycles, within: 0.2}
+  - {name: slower, published: 1.5, unit: ×, ours: ratio, within: 0.2}
   - {name: far off, published: 3, ours: "geomean(half.digits.cycles / whole.digits.cycles, 1)",
      within: 0.1, why: It is.}
   - {name: limit, published: 2, ours: half.digits.conv1.us / whole.digits.conv1.us, bound: at most}
@@ -124,6 +126,8 @@ def test_shipped_experiments_are_read() -> None:
         ("half.digits.conv1.us", "half.digits.conv1.uus", "there is no quantity 'uus'"),
         ("half.digits.conv1.us", "half.digits.conv1.us +", "no arithmetic expression"),
         ("arch: escalate}", "arch: escalade}", "'escalade' is no architecture"),
+        ("ratio: half", "ratio: ratio + half", "the value 'ratio' is made of itself"),
+        ("ours: ratio", "ours: ratoi", "unknown name 'ratoi' (did you mean 'ratio'?)"),
         ("name: far off", "name: slower", "two figures are called 'slower'"),
         ("chips: [whole, half]", "chips: [whole, haf]", "there is no chip 'haf'"),
         ("figure: slower}", "figure: slower, parameters: [weight_density]}", "no parameter 'weight_density'"),
