@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from simulator.errors import InputError, nearest
-from simulator.library.build import Workload, build, parameter_names
+from simulator.library.build import Workload, build
 from simulator.library.densities import read_densities, table_trace
 from simulator.library.document import SUFFIXES, list_workloads, read_workload
 from simulator.library.expression import Number
+from simulator.library.settings import parameter_names
 from simulator.synthesis.profile import read_profile, replay
 from simulator.trace import Trace, list_traces
 from simulator.trace import load_trace as load_file
