@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from simulator.errors import InputError
-from simulator.library.expression import Number, evaluate
+from simulator.library.expression import LARGEST, Number, evaluate
 
 Names = Mapping[str, Number]
 """What names in expressions stand for."""
@@ -29,13 +29,16 @@ def value_of(value: str | Number, names: Names) -> Number:
     """Return the number that is written, or that an expression stands for.
 
     Raises:
-        InputError: it is none, or not finite.
+        InputError: it is none, not finite, or of a magnitude above 2^53.
 
     """
     if isinstance(value, str):
         return evaluate(value, names)
-    if isinstance(value, bool) or not math.isfinite(value):
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         raise InputError(f"{value!r} is no finite number")
+    if abs(value) > LARGEST:
+        said = f"{value:.4g}" if isinstance(value, float) else f"a number of {len(str(abs(value)))} digits"
+        raise InputError(f"{said} is too large, expected a magnitude of at most 2^53")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -80,6 +80,11 @@ def load_workload(name_or_path: str, settings: Settings | None = None) -> Worklo
     document, name, origin = read_workload(name_or_path)
     table, prefix, profile = given.pop(DENSITIES, None), str(given.pop(LAYERS, "")), given.pop(PROFILE, None)
     _require_known(origin, given, parameter_names(document), *_OF_FILES)
+    if prefix and table is None:
+        raise InputError(f"{origin}: parameter '{LAYERS}' chooses rows of a table; expected '{DENSITIES}', too")
+    for key, path in ((DENSITIES, table), (PROFILE, profile)):
+        if path == "":
+            raise InputError(f"{origin}: parameter '{key}' is empty, expected a file")
     densities = None if table is None else read_densities(str(table)).beginning(prefix)
     masks = None if profile is None else read_profile(str(profile))
     title = " ".join((name, *(f"{key}={value}" for key, value in (settings or {}).items())))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.errors import InputError
-from simulator.library.densities import Densities
+from simulator.library.densities import LARGEST, Densities
 from simulator.library.fields import Names, whole
 from simulator.trace import DensityTensor, Operator, Tensor
 from simulator.trace.checks import Shape
 
-LARGEST = 2**31
-"""Elements that one tensor may have."""
 MOST_OPERATORS = 100_000
+MOST_LOOKUPS = 2**28
+"""Look-ups in embedding tables that a workload draws, of all tables: 2 GiB of indices."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Maker:
         self.operators: list[Operator] = []
         self.parameters: dict[str, int] = {}
         self.densities = densities
+        self._lookups = 0
         self.seed = whole(values["seed"], values, "seed", least=0)
         self.bits = {key: whole(values[f"{key}_bits"], values, f"{key}_bits") for key in ("weight", "activation")}
         self.bases = whole(values["bases"], values, "bases", least=0)
@@ -86,6 +87,12 @@ class Maker:
             raise InputError(f"the workload has more than {MOST_OPERATORS} operators")
         self.operators.append(operator)
         return Flow(output.shape, output.density, output)
+
+    def require_lookups(self, count: int) -> None:
+        """Refuse more look-ups than are drawn."""
+        self._lookups += count
+        if self._lookups > MOST_LOOKUPS:
+            raise InputError(f"the workload has {self._lookups} look-ups in tables, more than the 2^28 that are drawn")
 
     def count(self, name: str, parameters: int) -> None:
         """Count what a layer learns."""

@@ -10,6 +10,8 @@ from simulator.arch.part import Part
 
 Number = StrictInt | StrictFloat | StrictStr
 """A number, or an expression over the parameters such as ``seq // 16 + 1``."""
+Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+"""What stands for a number in expressions."""
 Flag = StrictBool | Number
 """True or false, or an expression that is not 0."""
 Pair = Number | Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -19,7 +21,7 @@ Pair = Number | Annotated[list[Number], Field(min_length=2, max_length=2)]
 class Layer(Part):
     """What every layer may say."""
 
-    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    name: str | None = Field(None, pattern=r"^[\w-]+(\.[\w-]+)*$")
     """How its operators are called; the type if not given. Groups put their own name and a dot before it."""
     when: Number = 1
     """The layer is left out where this is 0 (or false)."""
@@ -260,7 +262,7 @@ class Published(Part):
 class Block(Part):
     """Layers that groups refer to."""
 
-    arguments: list[str] = Field(default_factory=list)
+    arguments: list[Name] = Field(default_factory=list)
     """Names that stand for numbers in its expressions, beside the parameters."""
     layers: list[AnyLayer]
     """The layers."""
@@ -280,7 +282,7 @@ class Document(Part):
     extends: str | None = None
     """Another workload, by name or by a path from this file: what is not said here is taken from there; parameters and
     blocks are taken one by one."""
-    parameters: dict[Annotated[str, Field(pattern=r"^[a-z]\w*$")], Parameter] = Field(default_factory=dict)
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
     """What can be set, by name."""
     input: Input
     """The tensor that the first layer takes."""

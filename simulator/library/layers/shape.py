@@ -21,6 +21,8 @@ def pool(_maker: Maker, layer: schema.Pool, flow: Flow, _name: str, names: Names
     kernel = pair(layer.kernel, names, "kernel")
     stride = kernel if layer.stride is None else pair(layer.stride, names, "stride")
     padding = pair(layer.padding, names, "padding", least=0)
+    if any(2 * margin > size for margin, size in zip(padding, kernel, strict=True)):
+        raise InputError(f"padding is {padding}, expected at most half the window {kernel}")
     sizes = []
     for axis in range(2):
         reach = flow.shape[2 + axis] + 2 * padding[axis] - kernel[axis]
@@ -39,6 +41,8 @@ def reshape(_maker: Maker, layer: schema.Reshape, flow: Flow, _name: str, names:
 
 
 def _seen_as(layer: schema.Reshape, shape: Shape, names: Names) -> Shape:
+    if layer.to != "tokens" and "extra" in layer.model_fields_set:
+        raise InputError(f"extra goes before tokens, not before '{layer.to}'")
     if layer.to == "flat":
         return shape[0], math.prod(shape[1:])
     if layer.to == "tokens":

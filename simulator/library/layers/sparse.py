@@ -8,7 +8,7 @@ from simulator.errors import InputError
 from simulator.library import schema
 from simulator.library.fields import Names, number, part, whole
 from simulator.library.lookups import draw_lookups
-from simulator.library.maker import LARGEST, Flow, Maker
+from simulator.library.maker import Flow, Maker
 from simulator.trace import EmbeddingBag, SpMM, ValueTensor
 
 
@@ -19,8 +19,7 @@ def embedding_bags(maker: Maker, layer: schema.EmbeddingBags, flow: Flow, name: 
         whole(getattr(layer, key), names, key) for key in ("tables", "rows", "features", "lookups")
     )
     skew = float(number(layer.skew, names, "skew"))
-    if N * lookups > LARGEST:
-        raise InputError(f"indices have {N} × {lookups} elements, more than 2^31")
+    maker.require_lookups(N * lookups * tables)
     lengths = ValueTensor(np.full(N, lookups), bits=32)
     for place in range(tables):
         bag = f"{name}.{place}"
