@@ -309,4 +309,5 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a workload file, for editors. A file that extends another needs less."""
     schema = Document.model_json_schema(by_alias=True)
     schema["required"] = ["skipper"]
+    schema["properties"]["parameters"]["additionalProperties"] = False  # names of another pattern
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
