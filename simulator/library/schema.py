@@ -119,10 +119,10 @@ class Rowwise(Layer):
 
     type: Literal["rowwise"]
     """A row-wise operator of one operand."""
-    kind: Literal["softmax", "layer_norm", "gelu", "silu", "relu"]
+    kind: Literal["softmax", "layer_norm", "rms_norm", "gelu", "silu", "relu"]
     """Its kind."""
     affine: Number | None = None
-    """Parameters per feature; 2 of layer_norm and 0 of others if not given (1 for an RMS norm)."""
+    """Parameters per feature; 2 of layer_norm, 1 of rms_norm and 0 of others if not given."""
     density: Number | None = None
     """Part of its output that is not zero; that of its input, or of relu ``activation_density``, if not given."""
 

@@ -15,7 +15,7 @@ from simulator.trace import Attention, Rowwise
 
 def rowwise(maker: Maker, layer: schema.Rowwise, flow: Flow, name: str, names: Names) -> Flow:
     """Make a row-wise operator of one operand."""
-    usual = 2 if layer.kind == "layer_norm" else 0
+    usual = {"layer_norm": 2, "rms_norm": 1}.get(layer.kind, 0)
     affine = usual if layer.affine is None else whole(layer.affine, names, "affine", least=0)
     maker.count(name, affine * flow.shape[-1])
     density = names["activation_density"] if layer.kind == "relu" else flow.density
