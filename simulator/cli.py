@@ -378,6 +378,8 @@ def convert(
     from simulator.trace import save_trace
 
     require_target(output, traces, force)
+    if per != "tensor" and not prunings:
+        raise InputError("convert: --per says how to prune; expected --prune ROLE=DENSITY, too")
     wanted = [Pruning.parse(pruning, per) for pruning in prunings]
     work = [load_trace(trace) for trace in traces]
     selection = Selection(names, types, layers, without)

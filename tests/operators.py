@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from simulator.trace import (
     Attention,
     Conv2d,
+    EmbeddingBag,
     Linear,
     MaskTensor,
     MatMul,
     Operator,
     Rowwise,
+    SpMM,
     Tensor,
     Trace,
     ValueTensor,
@@ -147,9 +149,49 @@ def rowwises(draw: st.DrawFn) -> Rowwise:
     return Rowwise("rowwise", values(rng, shape, 0.5), other=other, kind=kind)
 
 
+@st.composite
+def embedding_bags(draw: st.DrawFn) -> EmbeddingBag:
+    """Draw look-ups in a table, some bags empty, some rows looked up twice."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    lengths = np.array(draw(st.lists(st.integers(0, 6), min_size=1, max_size=10).filter(any)))
+    rows, features = draw(st.integers(1, 50)), draw(st.integers(1, 40))
+    indices = rng.integers(0, rows, int(lengths.sum()))
+    return EmbeddingBag(
+        "bag",
+        values(rng, (rows, features), draw(st.sampled_from((0.0, 0.5, 1.0)))),
+        ValueTensor(indices, bits=32),
+        ValueTensor(lengths, bits=32),
+        mode=draw(st.sampled_from(("sum", "mean", "max"))),
+    )
+
+
+@st.composite
+def sparse_products(draw: st.DrawFn) -> SpMM:
+    """Draw a sparse matrix times a dense one: given, with values or ones and rows that may be empty, or drawn."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows, columns, features = draw(st.integers(1, 30)), draw(st.integers(1, 30)), draw(st.integers(1, 40))
+    dense = values(rng, (columns, features), draw(st.sampled_from((0.0, 0.4, 1.0))))
+    if draw(st.booleans()):
+        nonzeros = draw(st.integers(1, rows * columns))
+        exponent = draw(st.sampled_from((0.0, 2.5)))
+        return SpMM("spmm", dense, rows=rows, nonzeros=nonzeros, exponent=exponent, seed=draw(st.integers(0, 99)))
+    matrix = rng.integers(-127, 128, (rows, columns)) * (rng.random((rows, columns)) < rng.random())
+    matrix[rng.integers(rows), rng.integers(columns)] = 3
+    return SpMM.of("spmm", matrix if draw(st.booleans()) else matrix != 0, dense)
+
+
 def operators() -> st.SearchStrategy[Operator]:
     """Draw any operator."""
-    return st.one_of(convolutions(), convolutions(), linears(), matmuls(), attentions(), rowwises())
+    products = (convolutions(), convolutions(), linears(), matmuls(), attentions())
+    return st.one_of(*products, rowwises(), embedding_bags(), sparse_products())
+
+
+DECIDING = {
+    "attention": ("mask", "tokens", "memory", "projection", "detector_query", "detector_key"),
+    "embedding_bag": ("indices", "lengths"),
+    "spmm": ("indptr", "indices"),
+}
+"""Tensors whose values say what is kept or where it lies."""
 
 
 def masked(operator: Operator) -> Operator:
@@ -158,8 +200,7 @@ def masked(operator: Operator) -> Operator:
     def mask(tensor: Tensor) -> MaskTensor:
         return MaskTensor.of(tensor.mask(), bits=tensor.bits)
 
-    chooses = ("mask", "tokens", "memory", "projection", "detector_query", "detector_key")
-    deciding = chooses if isinstance(operator, Attention) else ()  # what is kept depends on their values
+    deciding = DECIDING.get(operator.type, ())
     tensors = {role: tensor if role in deciding else mask(tensor) for role, tensor in operator.tensors.items()}
     return type(operator)(operator.name, **tensors, **operator.attributes)
 

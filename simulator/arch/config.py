@@ -235,7 +235,8 @@ def parse_yaml(text: str, origin: str) -> Any:
 
     try:
         document = _yaml().load(text)
-        json.dumps(document, default=str)  # refuses a section that contains itself, and keys that are no words
+        # refuses a section that contains itself, keys that are no words, and half characters
+        json.dumps(document, default=str, ensure_ascii=False).encode()
         return document
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())

@@ -9,7 +9,7 @@ from simulator.errors import InputError
 _PLACE = r"(?:\d+|\d*:\d*)"
 LONGEST = 40
 """Characters of what was written that a message repeats."""
-_PLACES = re.compile(rf"{_PLACE}(?:,{_PLACE})*")
+_PLACES = re.compile(rf"{_PLACE}(?:,{_PLACE})*", re.ASCII)
 
 
 def is_places(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,6 +123,13 @@ def prune(trace: Trace, pruning: Pruning, seed: int = 0) -> Trace:
     if not pruned:
         who = "has no operator" if pruning.names == "*" else f"has no operator that matches '{pruning.names}' and is"
         raise InputError(f"trace '{trace.name}' {who} with a tensor of the role '{pruning.role}'")
+    drawn = any(isinstance(tensor, MaskTensor) for tensor in pruned.values())
+    operators = _replaced(trace, pruned, pruning.role != "output")
+    return noted(trace, operators, f"prune {pruning}" + (f", seed {seed}" if drawn else ""))
+
+
+def _replaced(trace: Trace, pruned: Mapping[int, Tensor], operands: bool) -> list[Operator]:
+    """Return the operators with the pruned tensors; a result of pruned operands that no other reads is dropped."""
     read = {id(t) for operator in trace.operators for role, t in operator.tensors.items() if role != "output"}
     operators = []
     for operator in trace.operators:
@@ -129,11 +137,10 @@ def prune(trace: Trace, pruning: Pruning, seed: int = 0) -> Trace:
             role: pruned[id(tensor)] for role, tensor in operator.tensors.items() if id(tensor) in pruned
         }
         output = operator.tensors.get("output")
-        if changes.keys() - {"output"} and output is not None and id(output) not in read and pruning.role != "output":
+        if operands and changes.keys() - {"output"} and output is not None and id(output) not in read:
             changes["output"] = None
         operators.append(replace(operator, **changes) if changes else operator)  # type: ignore[arg-type]
-    drawn = any(isinstance(tensor, MaskTensor) for tensor in pruned.values())
-    return noted(trace, operators, f"prune {pruning}" + (f", seed {seed}" if drawn else ""))
+    return operators
 
 
 def _draws(seed: int, name: str) -> np.random.PCG64:

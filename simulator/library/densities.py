@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from simulator.trace import Conv2d, DensityTensor, Trace
 
 _NEEDED = ("layer", "weight_density", "input_density")
 _SHAPE = ("R", "S", "P", "Q", "C", "K")
+_DIGITS = 10
+LARGEST = 2**31
+"""Elements that one tensor may have."""
 
 
 @dataclass(frozen=True)
@@ -84,34 +87,51 @@ def read_densities(path: str | Path) -> Densities:
     """Read a CSV file with the columns layer, weight_density, input_density, and if known output_density, R S P Q C K.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, a layer stands twice, a density is none.
+        InputError: the file cannot be read, a column is missing or there twice, a line is too short or too long, a
+            layer stands twice, a density is none.
 
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found, lines = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "not a CSV file in UTF-8"
         raise InputError(f"{path}: cannot read the density table: {reason}") from None
-    found = list(lines[0]) if lines else []
-    for column in _NEEDED:
-        if column not in found:
-            hint = nearest(column, map(str, found)) if found else "; the table is empty"
-            raise InputError(f"{path}: the density table lacks the column '{column}'{hint}")
+    _require_columns(found, str(path))
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines, 2):
-        where = f"{path}, line {number}"
-        if line["layer"] in rows:
-            raise InputError(f"{where}: the layer '{line['layer']}' stands twice")
-        shape = tuple(_count(line[c], f"{where}: {c}") for c in _SHAPE) if all(line.get(c) for c in _SHAPE) else None
-        output = line.get("output_density")
-        rows[line["layer"]] = Row(
-            _part(line["weight_density"], f"{where}: weight_density"),
-            _part(line["input_density"], f"{where}: input_density"),
-            _part(output, f"{where}: output_density") if output else None,
-            shape,
-        )
+        where, layer = f"{path}, line {number}", line["layer"]
+        if not layer or not layer.isprintable():
+            raise InputError(f"{where}: layer is {layer!r}, expected a printable name")
+        if layer in rows:
+            raise InputError(f"{where}: the layer '{layer}' stands twice")
+        if None in line or None in line.values():
+            raise InputError(f"{where}: expected {len(found)} fields, one for each column")
+        rows[layer] = _row(line, where)
+    if not rows:
+        raise InputError(f"{path}: the density table has no layer, expected one or more")
     return Densities(str(path), rows)
+
+
+def _require_columns(found: Sequence[str], path: str) -> None:
+    for column in _NEEDED:
+        if column not in found:
+            hint = nearest(column, found) if found else "; the table is empty"
+            raise InputError(f"{path}: the density table lacks the column '{column}'{hint}")
+    for column in (*_NEEDED, *_SHAPE, "output_density"):
+        if found.count(column) > 1:
+            raise InputError(f"{path}: the density table has the column '{column}' twice")
+
+
+def _row(line: Mapping[str, str], where: str) -> Row:
+    output = line.get("output_density")
+    return Row(
+        _part(line["weight_density"], f"{where}: weight_density"),
+        _part(line["input_density"], f"{where}: input_density"),
+        _part(output, f"{where}: output_density") if output else None,
+        tuple(_count(line[c], f"{where}: {c}") for c in _SHAPE) if all(line.get(c) for c in _SHAPE) else None,
+    )
 
 
 def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
@@ -134,6 +154,9 @@ def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
         first = 1_000_003 * seed + 3 * number
         data = DensityTensor((1, C, P + R - 1, Q + S - 1), row.input, first)
         output = None if row.output is None else DensityTensor((1, K, P, Q), row.output, first + 2)
+        elements = max(data.size, K * C * R * S, K * P * Q)
+        if elements > LARGEST:
+            raise InputError(f"{path}: the layer '{name}' has a tensor of {elements} elements, more than 2^31")
         operators.append(Conv2d(name, data, DensityTensor((K, C, R, S), row.weight, first + 1), output=output))
     return Trace(Path(path).stem, tuple(operators), {"density table": str(path), "layers": f"{prefix}*"})
 
@@ -149,6 +172,6 @@ def _part(text: str | None, what: str) -> float:
 
 
 def _count(text: str, what: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{what} is '{text}', expected a whole number of at least 1")
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
+        raise InputError(f"{what} is '{text}', expected a whole number of at least 1 and {_DIGITS} digits")
     return int(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import keyword
+import os
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from simulator.library.schema import LAYERS, Block, Branches, Document, Group, I
 VERSION = 1
 SUFFIXES = (".yaml", ".yml")
 _PER_KEY = ("parameters", "blocks")
+RESERVED = ("channels", "i", "out", "min", "max", "ceil", "floor", "densities", "layers", "profile")
+"""Names that mean something in expressions or settings already."""
 
 
 def list_workloads() -> tuple[str, ...]:
@@ -43,10 +47,7 @@ def read_workload(name_or_path: str | Path) -> tuple[Document, str, str]:
 def parse_document(raw: Mapping[str, Any], origin: str) -> Document:
     """Check a workload that is read, what it extends put in."""
     given = dict(raw)
-    version = given.get("skipper")
-    if type(version) is not int or version != VERSION:
-        found = "missing" if version is None else repr(version)
-        raise InputError(f"{origin}: key 'skipper' is {found}; expected {VERSION}, the version of the format")
+    _require_version(given, origin)
     _require_known(Document, given, origin)
     layers = _layers(given.pop("layers", None), f"{origin}: layers")
     blocks = {}
@@ -55,6 +56,7 @@ def parse_document(raw: Mapping[str, Any], origin: str) -> Document:
         content = dict(_mapping(block, where))
         inner = _layers(content.pop("layers", None), where)
         blocks[name] = _checked(Block, {**content, "layers": []}, where).model_copy(update={"layers": inner})
+        _require_free(blocks[name].arguments, f"{where}: argument")
     stand_in = {"type": "parameters", "count": 0}
     parts: dict[str, Any] = {}
     for key, model in (("parameters", Parameter), ("published", Published)):
@@ -63,6 +65,9 @@ def parse_document(raw: Mapping[str, Any], origin: str) -> Document:
             parts[key] = {n: _checked(model, e, f"{origin}: {key} '{n}'") for n, e in entries.items()}
         elif isinstance(entries, list):
             parts[key] = [_checked(model, e, f"{origin}: entry {n} of '{key}'") for n, e in enumerate(entries, 1)]
+        else:
+            raise InputError(f"{origin}: key '{key}' is {_shown(entries)}; expected its entries")
+    _require_free(parts["parameters"], f"{origin}: parameter")
     if "input" in given:
         parts["input"] = _checked(Input, given["input"], f"{origin}: input")
     empty = {"parameters": {}, "published": [], "blocks": {}, "layers": [stand_in]}
@@ -73,24 +78,28 @@ def parse_document(raw: Mapping[str, Any], origin: str) -> Document:
 
 def _merged(reference: str, base: Path | None, seen: tuple[str, ...]) -> tuple[dict[str, Any], str, str]:
     """Return a file with what it extends put in."""
-    text, name, origin, folder = _read(reference, base)
-    if origin in seen:
+    text, name, origin, folder = _read(reference, base, seen)
+    if any(os.path.realpath(origin) == os.path.realpath(one) for one in seen):
         raise InputError(f"{seen[0]}: workloads extend each other in a circle: {' → '.join((*seen, origin))}")
     raw = dict(_mapping(parse_yaml(text, origin), f"{origin}: a workload"))
     parent = raw.pop("extends", None)
     if parent is None:
         return raw, name, origin
+    _require_version(raw, origin)
     if not isinstance(parent, str):
         raise InputError(f"{origin}: key 'extends' is {parent!r}; expected the name or the file of a workload")
     below = _merged(parent, folder, (*seen, origin))[0]
     for key in _PER_KEY:
         if key in raw and key in below:
-            raw[key] = {**below[key], **_mapping(raw[key], f"{origin}: key '{key}'")}
+            raw[key] = {
+                **_mapping(below[key], f"{origin}: key '{key}' of '{parent}'"),
+                **_mapping(raw[key], f"{origin}: key '{key}'"),
+            }
     below.pop("published", None)  # the counts of another model
     return {**below, **raw}, name, origin
 
 
-def _read(reference: str, base: Path | None) -> tuple[str, str, str, Path | None]:
+def _read(reference: str, base: Path | None, seen: tuple[str, ...]) -> tuple[str, str, str, Path | None]:
     """Return text, name, origin and folder of a workload; a path is relative to the file that extends it."""
     path = Path(reference)
     if path.suffix in SUFFIXES:
@@ -102,7 +111,8 @@ def _read(reference: str, base: Path | None) -> tuple[str, str, str, Path | None
             raise InputError(f"{path}: cannot read the workload: {reason}") from None
     known = list_workloads()
     if reference not in known:
-        raise InputError(f"'{reference}' is no workload{nearest(reference, known)}, or a .yaml file")
+        where, hint = f"{seen[-1]}: " if seen else "", nearest(reference, known).partition("; known")[0]
+        raise InputError(f"{where}'{reference}' is neither a shipped workload{hint} nor a .yaml file")
     text = files("simulator.workloads").joinpath(f"{reference}.yaml").read_text("utf-8")
     return text, reference, f"workloads/{reference}.yaml", base
 
@@ -117,7 +127,7 @@ def _layers(raw: Any, where: str) -> list[Layer]:
 def _layer(raw: Any, where: str) -> Layer:
     given = dict(_mapping(raw, where))
     kind = given.get("type")
-    if kind not in LAYERS:
+    if not isinstance(kind, str) or kind not in LAYERS:
         said = "lacks the key 'type'" if kind is None else f"has the unknown type {kind!r}"
         raise InputError(f"{where} {said}{nearest(str(kind), LAYERS)}")
     model = LAYERS[kind]
@@ -137,7 +147,25 @@ def _layer(raw: Any, where: str) -> Layer:
     layer: Layer = _checked(model, given, where).model_copy(update=inner)
     if isinstance(layer, Group) and (layer.layers is None) == (layer.block is None):
         raise InputError(f"{where}: needs either layers or a block")
+    if isinstance(layer, Group) and layer.block is None and layer.with_:
+        raise InputError(f"{where}: key 'with' gives arguments to a block, and there is none")
     return layer
+
+
+def _require_version(given: Mapping[str, Any], origin: str) -> None:
+    version = given.get("skipper")
+    if type(version) is not int or version != VERSION:
+        found = "missing" if version is None else repr(version)
+        raise InputError(f"{origin}: key 'skipper' is {found}; expected {VERSION}, the version of the format")
+
+
+def _require_free(names: Collection[str], what: str) -> None:
+    """Refuse names that cannot be told from others in expressions and settings."""
+    for name in names:
+        if name in RESERVED or keyword.iskeyword(name):
+            raise InputError(f"{what} '{name}' is a word of expressions or settings already; expected another name")
+    if len(set(names)) < len(names):
+        raise InputError(f"{what}s {', '.join(names)}: expected each once")
 
 
 def _require_known(model: type[Any], given: Mapping[str, Any], where: str) -> None:
@@ -152,7 +180,8 @@ def _checked(model: type[Any], raw: Any, where: str) -> Any:
     try:
         return model.model_validate_json(json.dumps(_mapping(raw, where), default=str))
     except ValidationError as error:
-        raise InputError(f"{where}: {complaint(error, model)}") from None
+        said = complaint(error, model).replace("a valid integer", "a number or an expression")  # of what Number may be
+        raise InputError(f"{where}: {said}") from None
 
 
 def _mapping(raw: Any, what: str) -> Mapping[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from simulator.errors import InputError, nearest
-from simulator.library.build import Workload, build, parameter_names
+from simulator.library.build import Workload, build
 from simulator.library.densities import read_densities, table_trace
 from simulator.library.document import SUFFIXES, list_workloads, read_workload
 from simulator.library.expression import Number
+from simulator.library.settings import parameter_names
 from simulator.synthesis.profile import read_profile, replay
 from simulator.trace import Trace, list_traces
 from simulator.trace import load_trace as load_file
@@ -79,6 +80,11 @@ def load_workload(name_or_path: str, settings: Settings | None = None) -> Worklo
     document, name, origin = read_workload(name_or_path)
     table, prefix, profile = given.pop(DENSITIES, None), str(given.pop(LAYERS, "")), given.pop(PROFILE, None)
     _require_known(origin, given, parameter_names(document), *_OF_FILES)
+    if prefix and table is None:
+        raise InputError(f"{origin}: parameter '{LAYERS}' chooses rows of a table; expected '{DENSITIES}', too")
+    for key, path in ((DENSITIES, table), (PROFILE, profile)):
+        if path == "":
+            raise InputError(f"{origin}: parameter '{key}' is empty, expected a file")
     densities = None if table is None else read_densities(str(table)).beginning(prefix)
     masks = None if profile is None else read_profile(str(profile))
     title = " ".join((name, *(f"{key}={value}" for key, value in (settings or {}).items())))

@@ -10,6 +10,8 @@ from simulator.arch.part import Part
 
 Number = StrictInt | StrictFloat | StrictStr
 """A number, or an expression over the parameters such as ``seq // 16 + 1``."""
+Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+"""What stands for a number in expressions."""
 Flag = StrictBool | Number
 """True or false, or an expression that is not 0."""
 Pair = Number | Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -19,7 +21,7 @@ Pair = Number | Annotated[list[Number], Field(min_length=2, max_length=2)]
 class Layer(Part):
     """What every layer may say."""
 
-    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    name: str | None = Field(None, pattern=r"^[\w-]+(\.[\w-]+)*$")
     """How its operators are called; the type if not given. Groups put their own name and a dot before it."""
     when: Number = 1
     """The layer is left out where this is 0 (or false)."""
@@ -117,10 +119,10 @@ class Rowwise(Layer):
 
     type: Literal["rowwise"]
     """A row-wise operator of one operand."""
-    kind: Literal["softmax", "layer_norm", "gelu", "silu", "relu"]
+    kind: Literal["softmax", "layer_norm", "rms_norm", "gelu", "silu", "relu"]
     """Its kind."""
     affine: Number | None = None
-    """Parameters per feature; 2 of layer_norm and 0 of others if not given (1 for an RMS norm)."""
+    """Parameters per feature; 2 of layer_norm, 1 of rms_norm and 0 of others if not given."""
     density: Number | None = None
     """Part of its output that is not zero; that of its input, or of relu ``activation_density``, if not given."""
 
@@ -260,7 +262,7 @@ class Published(Part):
 class Block(Part):
     """Layers that groups refer to."""
 
-    arguments: list[str] = Field(default_factory=list)
+    arguments: list[Name] = Field(default_factory=list)
     """Names that stand for numbers in its expressions, beside the parameters."""
     layers: list[AnyLayer]
     """The layers."""
@@ -280,7 +282,7 @@ class Document(Part):
     extends: str | None = None
     """Another workload, by name or by a path from this file: what is not said here is taken from there; parameters and
     blocks are taken one by one."""
-    parameters: dict[Annotated[str, Field(pattern=r"^[a-z]\w*$")], Parameter] = Field(default_factory=dict)
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
     """What can be set, by name."""
     input: Input
     """The tensor that the first layer takes."""
@@ -307,4 +309,5 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a workload file, for editors. A file that extends another needs less."""
     schema = Document.model_json_schema(by_alias=True)
     schema["required"] = ["skipper"]
+    schema["properties"]["parameters"]["additionalProperties"] = False  # names of another pattern
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -7,6 +7,7 @@ how wanted a key is, o is what distances count for, and the noise of neighbourin
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class HeadProfile(Part):
     """Part of the connections that is kept."""
     queries: tuple[Share, ...] = Setting(min_length=1)
     """Densities of rows, falling: means of parts, twelve of one row, then growing ones."""
+    ordered: bool = False
+    """Whether queries are in order of position instead, as those of causal attention, where row i has i + 1 keys;"""
+    varied: float = Setting(0, ge=0, le=4)
+    """then also the standard deviation of a row's length around that, as a part of it."""
     keys: tuple[Share, ...] = Setting(min_length=1)
     """The same of columns: the first are global tokens."""
     distances: dict[int, Share] = Setting(default_factory=dict)
@@ -80,13 +85,47 @@ def _fit_head(mask: NDArray[np.bool_], causal: bool) -> HeadProfile:
     density = float(mask.mean() / seen.mean())
     profile = HeadProfile(
         density=float(f"{density:.6g}"),
-        queries=_parts(rows),
         keys=_parts(columns),
         distances=_distances(mask, density),
-        alike=_alike_lengths(rows),
+        **(_rows_by_position(mask, seen) if causal else {"queries": _parts(rows), "alike": _alike_lengths(rows)}),
     )
     likely = _settled(rows, columns, profile.distances, profile.density, np.arange(L))
     likely[~seen] = NEVER
+    return profile.model_copy(update=_fitted_noise(profile, mask, likely, causal))
+
+
+def _rows_by_position(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return what is kept of rows in order: how long they are as a function of position, and how they vary."""
+    lengths, most = mask.sum(axis=2), seen.sum(axis=1)
+    edges = _edges(len(most))
+    parts = tuple(float(f"{lengths[:, a:b].mean() / most[a:b].mean():.5g}") for a, b in pairwise(edges) if b > a)
+    rest = lengths / np.maximum(_expected_lengths(parts, most), 0.5) - 1
+    varied = 0.0 if np.abs(lengths - _expected_lengths(parts, most)).max() < 1 else float(rest.std())
+    alike = float(np.mean([_alike_lengths(-one) for one in rest])) if varied else 0.0
+    return {"queries": parts, "ordered": True, "varied": round(min(varied, 4.0), 4), "alike": round(alike, 3)}
+
+
+def _expected_lengths(parts: tuple[float, ...], most: NDArray[np.int64]) -> Floats:
+    """Return how many keys each row keeps, in order: linear between the middles of the parts.
+
+    Rows that all keep as many keys, and rows that all keep the same part of theirs, come out as they were.
+    """
+    count = len(most)
+    ends = [(a, b) for a, b in pairwise(_edges(count)) if b > a]
+    middles = np.array([(a + b - 1) / 2 for a, b in ends])
+    share = np.array([parts[min(n, len(parts) - 1)] for n in range(len(ends))])
+    kept = share * np.interp(middles, np.arange(count), most)
+    if len(ends) > 1 and middles[-1] < count - 1:  # the second half of the last part goes on as its first
+        slope = (kept[-1] - kept[-2]) / (middles[-1] - middles[-2])
+        bounds = sorted((kept[-1], share[-1] * float(most[-1])))
+        last = min(max(kept[-1] + slope * (count - 1 - middles[-1]), bounds[0]), bounds[1])
+        middles, kept = np.append(middles, count - 1), np.append(kept, last)
+    return np.asarray(np.interp(np.arange(count), middles, kept))
+
+
+def _fitted_noise(profile: HeadProfile, mask: NDArray[np.bool_], likely: Floats, causal: bool) -> dict[str, float]:
+    """Return the parameters of the noise with which a draw has as much overlap between queries as the mask has."""
+    L, S = mask.shape[1:]
     wanted = _overlap(mask)
     weights = [_weights(likely, step) for step in (1, 2)]
     noise = [
@@ -102,7 +141,7 @@ def _fit_head(mask: NDArray[np.bool_], causal: bool) -> HeadProfile:
             slope = float((weights[place] * powers * noise[place] ** (powers - 1)).sum())
             step = (wanted[place] - found[place]) / slope if slope > 0 else 0.0
             noise[place] = min(0.98, max(0.0, noise[place] + min(0.2, max(-0.2, step))))
-    return profile.model_copy(update=_neighbours(*noise))
+    return _neighbours(*noise)
 
 
 def _overlap(mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -135,8 +174,9 @@ def _weights(field: Floats, step: int) -> Floats:
 
 
 def _draw_head(profile: HeadProfile, L: int, S: int, stream: Stream, causal: bool) -> NDArray[np.bool_]:
-    rows = np.empty(L)
-    rows[np.argsort(-stream.smooth(profile.alike, L, 1)[:, 0], kind="stable")] = _whole(profile.queries, L)
+    allowed = _allowed(L, S, causal)
+    most = allowed.sum(axis=1)
+    rows = _drawn_rows(profile, most, stream)
     columns = np.empty(S)
     columns[stream.order(S)] = _whole(profile.keys, S)
     noise = stream.normal(L, S) * np.float32(np.sqrt(1 - profile.local))
@@ -144,9 +184,8 @@ def _draw_head(profile: HeadProfile, L: int, S: int, stream: Stream, causal: boo
         noise += _along_queries(stream, profile.reach, L, S) * np.float32(np.sqrt(profile.local))
     thin = np.arange(0, L, -(-L // SETTLED))
     field = noise - _settled(rows, columns, profile.distances, profile.density, thin).astype(np.float32)
-    allowed = _allowed(L, S, causal)
     field[~allowed] = -NEVER
-    sizes = np.clip(np.floor(rows * allowed.sum(axis=1) + 0.5), 1, allowed.sum(axis=1)).astype(np.int64)
+    sizes = np.clip(np.floor(rows * most + 0.5), 1, most).astype(np.int64)
     mask = exceed(field, sizes)
     least = 1 / (2 * L)  # what a column that keeps nothing is taken for
     for _ in range(0 if causal else CORRECTIONS):
@@ -154,6 +193,17 @@ def _draw_head(profile: HeadProfile, L: int, S: int, stream: Stream, causal: boo
         field += (now - wanted).astype(np.float32)
         mask = exceed(field, sizes)
     return mask
+
+
+def _drawn_rows(profile: HeadProfile, most: NDArray[np.int64], stream: Stream) -> Floats:
+    """Draw the density of each row, of those keys that it may see: (L,)."""
+    noise = stream.smooth(profile.alike, len(most), 1)[:, 0]
+    if profile.ordered:
+        lengths = _expected_lengths(profile.queries, most) * (1 + profile.varied * noise)
+        return np.clip(lengths / most, 0, 1)
+    rows = np.empty(len(most))
+    rows[np.argsort(-noise, kind="stable")] = _whole(profile.queries, len(most))
+    return rows
 
 
 def _allowed(L: int, S: int, causal: bool) -> NDArray[np.bool_]:

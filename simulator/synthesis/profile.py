@@ -38,6 +38,8 @@ KINDS: dict[str, type[Part]] = {
 }
 ACTIVATIONS = ("input", "other", "output", "a", "b", "dense")
 WEIGHTS = ("weight", "coefficients")
+KEYS = ("skipper", "profile", "tensors")
+"""What a file holds."""
 CONNECTIONS, MATRIX = "mask", "matrix"
 """The role of the connections of attention, and of a sparse matrix."""
 
@@ -106,8 +108,12 @@ def read_profile(path: str | Path) -> Profile:
     document = parse_yaml(text, str(path))
     if not isinstance(document, dict) or "tensors" not in document:
         raise InputError(f"{path}: expected a profile, with the keys skipper, profile and tensors")
-    if document.get("skipper") != VERSION:
-        raise InputError(f"{path}: key 'skipper' is {document.get('skipper')!r}; expected {VERSION}")
+    for key in document:
+        if key not in KEYS:
+            raise InputError(f"{path}: unknown key '{key}'{nearest(str(key), KEYS)}")
+    version = document.get("skipper")
+    if type(version) is not int or version != VERSION:
+        raise InputError(f"{path}: key 'skipper' is {version!r}; expected {VERSION}")
     tensors = document["tensors"]
     if not isinstance(tensors, dict) or not tensors:
         raise InputError(f"{path}: key 'tensors' must map 'operator.role' to a profile, one or more")
@@ -119,7 +125,7 @@ def _part(entry: Any, where: str) -> Part:
         raise InputError(f"{where} must be a mapping with the key 'kind'{nearest('', KINDS)}")
     given = dict(entry)
     kind = given.pop("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{where} has the unknown kind {kind!r}{nearest(str(kind), KINDS)}")
     for key in given:
         if key not in KINDS[kind].model_fields:

@@ -34,10 +34,11 @@ class GroupProfile(Part):
 
 def draw_blocks(profile: BlockProfile, shape: Shape, seed: int) -> NDArray[np.bool_]:
     """Draw the mask of a weight by blocks; blocks at the end may be cut."""
-    rows, columns = -(-shape[0] // profile.filters), -(-shape[1] // profile.channels)
+    filters, channels = min(profile.filters, shape[0]), min(profile.channels, shape[1])
+    rows, columns = -(-shape[0] // filters), -(-shape[1] // channels)
     field = Stream(seed).normal(1, rows * columns)
     kept = exceed(field, np.array([round(profile.density * rows * columns)])).reshape(rows, columns)
-    whole = kept.repeat(profile.filters, axis=0).repeat(profile.channels, axis=1)[: shape[0], : shape[1]]
+    whole = kept.repeat(filters, axis=0).repeat(channels, axis=1)[: shape[0], : shape[1]]
     return np.broadcast_to(whole.reshape(*shape[:2], *(1 for _ in shape[2:])), shape).copy()
 
 
@@ -51,6 +52,7 @@ def draw_groups(profile: GroupProfile, shape: Shape, seed: int) -> NDArray[np.bo
     N, M = profile.keep, profile.of
     if N > M:
         raise InputError(f"keep is {N}, expected at most the {M} of a group")
+    N, M = min(N, shape[1]), min(M, shape[1])
     moved = (shape[0], *shape[2:], shape[1])
     groups = -(-shape[1] // M)
     field = Stream(seed).normal(int(np.prod(moved[:-1])), groups * M)

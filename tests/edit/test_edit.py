@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator import load_arch, load_trace, simulate
+from simulator.cli import main
 from simulator.edit import Pruning, Selection, convert_traces, image_count, merge, prune, select, take_samples
 from simulator.edit.places import places
 from simulator.errors import InputError
@@ -365,6 +367,30 @@ class TestPrune:
     def test_refused(self, text: str, per: str, words: str) -> None:
         with pytest.raises(InputError, match=words):
             prune(chain(), Pruning.parse(text, per))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--per", "filter"], "--per says how to prune; expected --prune ROLE=DENSITY, too"),
+        (["--samples", "٣"], "'٣' names no images of trace 'digits_cnn', expected numbers"),
+        (["--samples", "3:1"], "the range '3:1' of images of trace 'digits_cnn' is empty"),
+        (["--samples", "0:9"], "'0:9' names images of trace 'digits_cnn' beyond the last, expected 0 to 3"),
+        (["--samples", "-1"], "'-1' names no images of trace"),
+        (["--samples", "0:2,1"], "names images of trace 'digits_cnn' twice (1)"),
+        (["--layers", "conv4:conv1"], "operator 'conv1' comes before 'conv4'"),
+        (["--layers", "conv1:"], "has no operator ''"),
+        (["--without", "*"], "no operator of trace 'digits_cnn' is left by without *"),
+        (["--prune", "coefficients=2:7"], "whose 32 channels are no multiple of 7"),
+        (["--name", "a\nb"], "the name of a trace must be a printable text"),
+    ],
+)
+def test_what_cannot_be_converted_leaves_no_file(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["convert", "digits_cnn", *arguments, "-o", str(tmp_path / "out.safetensors")])
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_everything_at_once_is_told_and_runs(tmp_path: Path) -> None:

@@ -78,6 +78,50 @@ CASES = {
     "nothing to do": ((LAYER, "  - {type: pool}"), "the workload has no operators"),
     "parameter that is none": (("value: 4", "value: [4]"), "parameters 'k': key 'value"),
     "name of a parameter": (("  k: {", "  K K: {"), "K K"),
+    "number of many digits": (("value: 4", f"value: {'9' * 400}"), "a number of 400 digits is too large"),
+    "type that is a list": (("type: conv", "type: [conv]"), "layer 1 has the unknown type ['conv']"),
+    "type that is a section": (("type: conv", "type: {a: 1}"), "layer 1 has the unknown type {'a': 1}"),
+    "half a character": (("A layer.", '"\\ud800"'), "not valid YAML"),
+    "holds itself": (("description: A layer.", "description: &a {x: *a}"), "not valid YAML: Circular reference"),
+    "counts that are none": (("layers:", "published: hi\nlayers:"), "key 'published' is \"hi\""),
+    "word of expressions": (
+        ("  k: {", "  channels: {value: 1, meaning: C.}\n  k: {"),
+        "parameter 'channels' is a word of",
+    ),
+    "word of Python": (("  k: {", "  if: {value: 1, meaning: C.}\n  k: {"), "parameter 'if' is a word of expressions"),
+    "word of settings": (("  k: {", "  profile: {value: 1, meaning: C.}\n  k: {"), "parameter 'profile' is a word of"),
+    "name of dots": (("name: conv", "name: .."), "key 'name': string should match pattern"),
+    "not even a number": (("out: k", "out: null"), "key 'out' should be a number or an expression, not None"),
+    "bool for a number": (("out: k", "out: true"), "key 'out' should be a number or an expression, not True"),
+    "repeat below zero": (
+        ("kernel: 3", "kernel: 3, repeat: -1"),
+        "repeat is -1, expected a whole number of at least 0",
+    ),
+    "repeat in part": (("kernel: 3", "kernel: 3, repeat: 1.5"), "repeat is 1.5, expected a whole number"),
+    "a layer's key twice": (("out: k", "out: k, out: 3"), 'line 9: not valid YAML: found duplicate key "out"'),
+    "a parameter twice": (("  k: {", "  k: {value: 1, meaning: C.}\n  k: {"), 'found duplicate key "k"'),
+    "two documents": ((LAYER, f"{LAYER}\n---\na: 1"), "not valid YAML: but found another document"),
+    "an argument twice": (
+        (LAYER, "  - {type: group, block: a, with: {x: 1}}\nblocks: {a: {arguments: [x, x], layers: [{type: pool}]}}"),
+        "block 'a': arguments x, x: expected each once",
+    ),
+    "arguments of no block": (
+        (LAYER, "  - {type: group, with: {x: 1}, layers: [{type: pool}]}"),
+        "key 'with' gives arguments to a block, and there is none",
+    ),
+    "margin of a pooling": (
+        (LAYER, "  - {type: pool, kernel: 2, padding: 4}"),
+        "padding is (4, 4), expected at most half the window (2, 2)",
+    ),
+    "extra that is no token": ((LAYER, "  - {type: reshape, to: flat, extra: 1}"), "extra goes before tokens"),
+    "look-ups": (
+        (LAYER, "  - {type: embedding_bags, tables: 8, rows: 9, features: 4, lookups: 40000000}"),
+        "the workload has 320000000 look-ups in tables, more than the 2^28 that are drawn",
+    ),
+    "elements of a result": (
+        (LAYER, "  - {type: conv, out: 1, kernel: 1, padding: 100000}"),
+        "output has 1 × 1 × 200008 × 200008 = 40003200064 elements, more than 2^31",
+    ),
 }
 
 
@@ -102,10 +146,30 @@ def test_circles_of_files(tmp_path):
     with pytest.raises(InputError, match=r"a\.yaml: workloads extend each other in a circle: .*a\.yaml → .*b\.yaml → "):
         load_trace(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("skipper: 1\nextends: resnet19\n", "utf-8")
-    with pytest.raises(InputError, match=r"'resnet19' is no workload \(did you mean 'resnet18'\?\)"):
+    with pytest.raises(
+        InputError, match=r"a\.yaml: 'resnet19' is neither a shipped workload \(did you mean 'resnet18'\?\)"
+    ):
         load_trace(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("skipper: 1\nextends: absent.yaml\n", "utf-8")
     with pytest.raises(InputError, match=r"absent\.yaml: cannot read the workload: No such file"):
+        load_trace(tmp_path / "a.yaml")
+
+
+def test_a_circle_is_seen_by_any_path(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"skipper: 1\nextends: ../{tmp_path.name}/a.yaml\n", "utf-8")
+    with pytest.raises(InputError, match="extend each other in a circle") as refusal:
+        load_trace(tmp_path / "a.yaml")
+    assert str(refusal.value).count("→") == 1
+
+
+def test_every_file_of_a_chain_is_checked(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: resnet18\n", "utf-8")
+    with pytest.raises(InputError, match=r"a\.yaml: key 'skipper' is missing; expected 1"):
+        load_trace(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("  k: {value: 4, meaning: Channels.}", "  - k"), "utf-8")
+    text = "skipper: 1\nextends: b.yaml\nparameters: {j: {value: 1, meaning: One.}}\n"
+    (tmp_path / "a.yaml").write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"a\.yaml: key 'parameters' of 'b\.yaml': expected a mapping of keys"):
         load_trace(tmp_path / "a.yaml")
 
 
@@ -126,6 +190,8 @@ def test_a_file_extends_a_shipped_one(tmp_path):
         (("resnet18", "image="), "parameter 'image': '' is no arithmetic expression"),
         (("resnet18", "bases=1.5"), "bases is 1.5, expected a whole number of at least 0"),
         (("resnet18", "densities=absent.csv"), "absent.csv: cannot read the density table: No such file"),
+        (("resnet18", "densities="), "parameter 'densities' is empty, expected a file"),
+        (("resnet18", "layers=VGG_"), "parameter 'layers' chooses rows of a table; expected 'densities', too"),
         (("digits_cnn", "workload.seq=3"), "digits_cnn: a trace has no parameters, only a workload has"),
         (("digits_cnn", "seq=3"), "--set seq: escalate.yaml has no such parameter"),
         (("restnet18", "image=64"), "--set image: escalate.yaml has no such parameter"),
@@ -146,14 +212,18 @@ def test_settings(arguments, words, tmp_path, monkeypatch):
     ("table", "words"),
     [
         ("", "the density table lacks the column 'layer'; the table is empty"),
-        ("layer,weight,input_density\n", "lacks the column 'layer'; the table is empty"),
+        ("layer,weight,input_density\n", "lacks the column 'weight_density'"),
+        ("layer,weight_density,input_density\n", "the density table has no layer, expected one or more"),
+        ("layer,layer,weight_density,input_density\nconv,conv,1,1\n", "has the column 'layer' twice"),
+        ("layer,weight_density,input_density\n,1,1\n", "line 2: layer is '', expected a printable name"),
+        ("layer,weight_density,input_density\nconv,1,1,1\n", "line 2: expected 3 fields, one for each column"),
         ("layer,weight_densty,input_density\nconv,1,1\n", "'weight_density' (did you mean 'weight_densty'?)"),
         (
             "layer,weight_density,input_density\nconv,1.5,1\n",
             "line 2: weight_density is '1.5', expected a number from 0",
         ),
         ("layer,weight_density,input_density\nconv,nan,1\n", "weight_density is 'nan'"),
-        ("layer,weight_density,input_density\nconv,1\n", "line 2: input_density is 'None'"),
+        ("layer,weight_density,input_density\nconv,1\n", "line 2: expected 3 fields, one for each column"),
         ("layer,weight_density,input_density\nconv,1,1\nconv,1,1\n", "line 3: the layer 'conv' stands twice"),
         (
             "layer,weight_density,input_density\ncomv,1,1\n",
@@ -167,3 +237,30 @@ def test_tables(table, words, tmp_path):
     with pytest.raises(InputError) as refusal:
         load_trace(tmp_path / "mine.yaml", {"densities": str(tmp_path / "table.csv")})
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            "conv,1,1,99999,99999,1,1,99999,1",
+            "the layer 'conv' has a tensor of 999970000299999 elements, more than 2^31",
+        ),
+        (f"conv,1,1,{'9' * 5000},1,1,1,1,1", "expected a whole number of at least 1 and 10 digits"),
+        ("conv,1,1,0,1,1,1,1,1", "line 2: R is '0', expected a whole number of at least 1"),
+        ("conv,1,1,1,,1,1,1,1", "the layer 'conv' has no shape"),
+    ],
+)
+def test_tables_of_shapes(row, words, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"layer,weight_density,input_density,R,S,P,Q,C,K\n{row}\n", "utf-8")
+    done = CliRunner().invoke(main, ["inspect", str(path)])
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("layer,weight_density,input_density,R,S,P,Q,C,K\nconv,1,1,1,1,1,1,1,1\n", "utf-8-sig")
+    assert load_trace(path).operators[0].name == "conv"

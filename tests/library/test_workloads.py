@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 import simulator
 from simulator.errors import InputError
@@ -15,6 +17,7 @@ from simulator.library.page import count, counts, schema_text, workloads_page
 from simulator.library.schema import Document
 from simulator.trace import Conv2d, EmbeddingBag, Linear, SpMM
 from tests.benchmarks.networks import resnet18
+from tests.library.test_refusals import CASES, GOOD
 from tests.real import DATA, needs_data
 
 ROOT = Path(__file__).parents[2]
@@ -163,3 +166,55 @@ def test_the_example_of_the_docs_is_a_workload(tmp_path):
     names = [o.name for o in load_trace(tmp_path / "example.yaml").operators]
     assert names == ["stem", "block.0.conv1", "block.0.conv2", "block.1.conv1", "block.1.conv2", "fc"]
     assert read_workload(tmp_path / "example.yaml")[1] == "example"
+
+
+def yaml_of(text):
+    return YAML(typ="safe", pure=True).load(text)
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """What an editor checks a file with: the schema that is shipped."""
+    schema = json.loads((ROOT / "workloads" / "schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("name", [*list_workloads(), "docs"])
+def test_the_schema_accepts_every_workload(name, editor):
+    page = (ROOT / "docs" / "writing_workloads.md").read_text("utf-8").split("```yaml\n")[1].split("```")[0]
+    text = page if name == "docs" else (ROOT / "workloads" / f"{name}.yaml").read_text("utf-8")
+    assert [f"{list(error.path)}: {error.message}" for error in editor.iter_errors(yaml_of(text))] == []
+
+
+WRONG_TO_AN_EDITOR = (
+    "no version", "newer", "unknown key", "unknown type", "no type", "unknown parameter", "missing parameter",
+    "list for a number", "type that is a list", "type that is a section", "counts that are none", "name of dots",
+    "not even a number", "bool for a number", "parameter that is none", "name of a parameter",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_TO_AN_EDITOR)
+def test_the_schema_refuses_broken_files(name, editor):
+    (old, new), _ = CASES[name]
+    assert editor.is_valid(yaml_of(GOOD))
+    assert not editor.is_valid(yaml_of(GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "skipper: 1\nlayers: [{type: pool, with: {a: 1}}]",
+        "skipper: 1\nlayers: [{type: branches, join: sum, branches: [[]]}]",
+        "skipper: 1\nlayers: [{type: branches, join: add, branches: []}]",
+        "skipper: 1\nlayers: []",
+        "skipper: 1\nlayers: [{type: conv, out: 3, kernel: [1, 2, 3]}]",
+        "skipper: 1\nblocks: {a: {arguments: ['x y'], layers: []}}",
+        "skipper: 1\npublished: [{count: macs, value: 3000, source: me}]",
+        "skipper: 1\nsources: []",
+        "skipper: 1\ninput: {shape: []}",
+        "[]",
+    ],
+)
+def test_the_schema_refuses(text, editor):
+    assert not editor.is_valid(yaml_of(text))

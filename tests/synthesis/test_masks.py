@@ -141,6 +141,37 @@ def test_extreme_masks_are_fitted_and_drawn(kept: str, size: tuple[int, int], ca
         assert drawn.sum() == pytest.approx(mask.sum(), abs=1 + L // 4)
 
 
+def causal_mask(lengths: np.ndarray, keys: int) -> np.ndarray:
+    """So many of its first keys for each row, which causal attention allows: (1, 1, L, S)."""
+    mask: np.ndarray = (np.arange(keys) < lengths[:, None])[None, None]
+    return mask
+
+
+@pytest.mark.parametrize("more", [0, 40])
+@pytest.mark.parametrize("kind", ["as many each", "the same part"])
+def test_causal_rows_keep_their_lengths_by_position(kind: str, more: int) -> None:
+    """Row i has i + 1 keys at most: what is kept is how many it has, not how many some row has."""
+    most = np.arange(300) + 1 + more
+    lengths = np.minimum(most, 20) if kind == "as many each" else np.ceil(0.2 * most)
+    fitted = fit_attention(causal_mask(lengths, 300 + more), causal=True)
+    drawn = draw_attention(fitted, (1, 1, 300, 300 + more), 3, causal=True)[0, 0].sum(axis=1)
+    assert fitted.heads[0].ordered
+    assert np.abs(drawn - lengths).max() <= 1
+    longer = draw_attention(fitted, (1, 1, 500, 500 + more), 3, causal=True)[0, 0].sum(axis=1)
+    assert np.abs(longer[:290] - lengths[:290]).max() <= 1
+
+
+def test_causal_rows_vary_as_much_as_they_did() -> None:
+    rng, most = np.random.default_rng(0), np.arange(400) + 1
+    lengths = np.clip(np.round(0.3 * most * (1 + 0.3 * rng.standard_normal(400))), 1, most)
+    fitted = fit_attention(causal_mask(lengths, 400), causal=True)
+    drawn = draw_attention(fitted, (1, 1, 400, 400), 1, causal=True)[0, 0].sum(axis=1)
+    assert fitted.heads[0].varied == pytest.approx(0.3, abs=0.06)
+    for part in np.array_split(np.arange(400), 5):
+        assert drawn[part].mean() == pytest.approx(lengths[part].mean(), rel=0.12)
+    assert (drawn / (0.3 * most))[50:].std() == pytest.approx(0.3, abs=0.06)
+
+
 def test_long_sequences_take_seconds() -> None:
     started = time.process_time()
     mask = draw_attention(AttentionProfile(heads=(HEAD,)), (1, 1, 4096, 4096), 0)

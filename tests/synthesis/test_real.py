@@ -106,6 +106,25 @@ def test_deit_tiny_on_dota() -> None:
     assert max(map(abs, errors)) < 0.05
 
 
+def test_causal_attention_on_dota() -> None:
+    """Key loads of every layer of the shipped transformer, which is causal, within 5 % of the real connections'."""
+    trace = load_trace("char_transformer")
+    real = [o for o in trace.operators if isinstance(o, Attention)]
+    twins = {o.name: o for o in replay(trace, fit_profile(trace)).operators}
+    chip = load_arch("dota").chip
+    print("\nlayer                      loads  fitted")
+    for one in real:
+        twin = twins[one.name]
+        assert isinstance(twin, Attention)
+        assert twin.mask is not None
+        lengths = twin.mask.mask().sum(axis=-1)
+        for n, h in np.ndindex(lengths.shape[:2]):
+            assert np.abs(lengths[n, h] - one.kept_mask(n, h).sum(axis=-1)).max() <= 1
+        loads = key_loads(one, chip), key_loads(twin, chip)
+        print(f"{one.name:24} {loads[0]:7} {loads[1] / loads[0] - 1:+7.2%}")
+        assert loads[1] == pytest.approx(loads[0], rel=0.05)
+
+
 @needs_data
 def test_squeezenet_on_escalate() -> None:
     """Cycles of every layer with pruned weights within 3 % of the real masks'; activations are drawn, 40 % dense."""

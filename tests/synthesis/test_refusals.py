@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from simulator.cli import main
 from simulator.errors import InputError
 from simulator.library import load_trace
-from simulator.synthesis import GroupProfile, Profile, draw_groups, replay
+from simulator.synthesis import BlockProfile, GroupProfile, Profile, draw_blocks, draw_groups, replay
 
 GOOD = "skipper: 1\nprofile: mine\ntensors:\n  conv1.input: {kind: activations, channels: [0.2, 0.8]}\n"
 WEIGHT = "{kind: blocks, density: 0.5, filters: 4}"
@@ -31,6 +31,14 @@ WEIGHT = "{kind: blocks, density: 0.5, filters: 4}"
         ("[0.2, 0.8]", "[0.2, .nan]", "'conv1.input': key 'channels"),
         ("[0.2, 0.8]", "[0.2, 0.8], own: {reach: 1}", "'conv1.input': key 'own.reach'"),
         ("[0.2, 0.8]", "[0.2], own: {local: 0.7, image: 0.6}", "add up to 1.3, expected at most 1"),
+        ("skipper: 1", "skipper: true", "key 'skipper' is True; expected 1"),
+        ("tensors:", "tensor: 1\ntensors:", "unknown key 'tensor' (did you mean 'tensors'?)"),
+        ("kind: activations", "kind: [activations]", "unknown kind ['activations']"),
+        (
+            "activations, channels: [0.2, 0.8]",
+            "graph, per_row: 3, exponent: 1",
+            "exponent is 1, expected 0 or a number above 2",
+        ),
         ("conv1.input", "conv0.input", "no tensor of the trace is profiled: 'conv0.input' (did you mean"),
         ("{kind: activations, channels: [0.2, 0.8]}", WEIGHT, "a profile of another kind of tensor than input"),
         (
@@ -68,6 +76,15 @@ def test_kinds_that_do_not_fit() -> None:
     trace = load_trace("gcn_cora")
     with pytest.raises(InputError, match=r"another kind than 'last\.aggregate'"):
         replay(trace, Profile("mine", {"last.aggregate.matrix": GroupProfile(keep=1, of=2)}))
+
+
+def test_blocks_and_groups_beyond_the_weight_are_all_of_it() -> None:
+    """Sizes far beyond any weight cost no memory."""
+    far = 10**12
+    blocks = draw_blocks(BlockProfile(density=1, filters=far, channels=far), (4, 8, 3), 0)
+    assert blocks.all()
+    groups = draw_groups(GroupProfile(keep=3, of=far), (4, 8, 3), 0)
+    assert (groups.sum(axis=1) == 3).all()
 
 
 def test_tensors_too_large_to_draw() -> None:

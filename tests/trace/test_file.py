@@ -5,7 +5,7 @@ import pickle
 import subprocess
 import sys
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from simulator.trace import (
     save_trace,
 )
 from simulator.trace.stored import TensorFile
+from tests.operators import masked, operators, trace_of
 from tests.trace.helpers import every_kind, tampered
 
 
@@ -101,6 +102,23 @@ def test_any_trace_comes_back(tmp_path_factory, tensors, remark, data):
     assert back.digest == trace.digest
     save_trace(back, folder / "b")
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(operators())
+def test_any_operator_comes_back(tmp_path_factory, operator):
+    folder = tmp_path_factory.mktemp("drawn")
+    trace = trace_of(operator, replace(masked(operator), name="masked"))
+    save_trace(trace, folder / "a")
+    back = load_trace(folder / "a")
+    assert back.digest == trace.digest
+    assert [o.macs for o in back.operators] == [operator.macs] * 2
+    for role, tensor in operator.tensors.items():
+        same = back.operators[0].tensors[role]
+        assert np.array_equal(same.mask(), tensor.mask())
+        if isinstance(tensor, ValueTensor):
+            assert np.array_equal(same.values(), tensor.values())
+    assert back.operators[1].attributes == operator.attributes
 
 
 def test_same_bytes_in_another_process(saved, tmp_path):
