@@ -890,7 +890,7 @@ case("inspect: a tensor without a figure", "--tensor", "--figure")(
 case("inspect: a tensor that is not there", TRACE, "'first.wight'", "nearest names are first.weight")(
     lambda desk: ("inspect", TRACE, "--figure", "f.svg", "--tensor", "first.wight")
 )
-case("inspect: another suffix", "f.pdf", ".svg")(lambda desk: ("inspect", TRACE, "--figure", "f.pdf"))
+case("inspect: another suffix", "f.eps", ".svg")(lambda desk: ("inspect", TRACE, "--figure", "f.eps"))
 
 
 def refusal(desk: Desk, *arguments: str) -> str:
