@@ -130,7 +130,7 @@ def _draft(recorder: Recorder, roles: dict[str, Handle], mask: Tensor | None, ca
     if mask is not None:
         roles = {**roles, "mask": Handle(mask)}
     if not 0 < scale < math.inf:
-        raise InputError(f"module '{recorder.paths.module}': attention with the scale {scale}, expected one above 0")
+        raise InputError(f"{recorder.where}: attention with the scale {scale}, expected one above 0")
     shape = (*roles["query"].tensor.shape[:3], roles["value"].tensor.shape[-1])
     return recorder.draft("attention", "attention", shape, roles, scale=scale, causal=causal)
 

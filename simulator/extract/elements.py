@@ -39,7 +39,7 @@ def _batch_norm(recorder: Recorder, call: Call) -> Origin | None:
         return None
     factor = _numbers(variance) + float(call["eps"])
     factor = (1 if call["weight"] is None else _numbers(call["weight"])) / np.sqrt(factor)
-    if not np.isfinite(factor).all():
+    if not np.isfinite(factor).all() or factor.shape != draft.roles["weight"].tensor.shape[:1]:
         return None
     draft.roles["weight"] = recorder.tensors.scaled(draft.roles["weight"], factor)
     recorder.tensors.place(input).origin = None

@@ -118,7 +118,7 @@ def _grouped(recorder: Recorder, call: Call) -> Origin | None:
 HANDLERS: Final[dict[str, Callable[[Recorder, Call], Origin | None]]] = {
     **dict.fromkeys(("convolution", "convolution_overrideable"), _convolution),
     "linear": _linear,
-    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm", "_int_mm"), _product),
     **dict.fromkeys(("mv", "addmv", "dot"), _vector),
     "_grouped_mm": _grouped,
 }

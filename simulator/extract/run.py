@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.errors import InputError
 from simulator.extract.call import tensors_in
-from simulator.extract.mode import Watch
+from simulator.extract.mode import Exits, Watch
 from simulator.extract.paths import Paths
 from simulator.extract.quantising import require_usable
 from simulator.extract.recorder import Recorder
@@ -82,10 +82,11 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
         stack.enter_context(_in_steps())
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch._C._AutoDispatchBelowAutograd())  # composite operators arrive whole
+        stack.enter_context(Exits(recorder))
         stack.enter_context(watch)
         try:
-            return model(*args, **kwargs)
-        except Exception as error:
+            outputs = model(*args, **kwargs)
+        except (Exception, SystemExit) as error:
             if watch.failure is not None:
                 raise watch.failure from None
             where = f"module '{paths.failed}' " if paths.failed else "it "
@@ -94,12 +95,19 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
             raise InputError(
                 f"the model does not run on inputs of shape {shapes}: {where}raises {type(error).__name__}: {line}"
             ) from error
+    if watch.failure is not None:  # the model caught it, and went another way
+        raise watch.failure
+    if paths.elsewhere:
+        raise InputError(
+            f"module '{paths.elsewhere}' runs in a thread of its own, which hides the operators within from extraction"
+        )
+    return outputs
 
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
     """Set a model and its parts to evaluation, and each back to what it was."""
-    before = [(module, module.training) for module in model.modules()]
+    before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         yield

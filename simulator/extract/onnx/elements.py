@@ -36,7 +36,7 @@ def _batch_norm(recorder: Recorder, node: Node) -> Origin | None:
         return None
     spread = variance.array.astype(np.float64) + float(node.attributes.get("epsilon", 1e-5))
     factor = gain.array.astype(np.float64) / np.sqrt(spread)
-    if not np.isfinite(factor).all():
+    if not np.isfinite(factor).all() or factor.shape != draft.roles["weight"].tensor.shape[:1]:
         return None
     draft.roles["weight"] = recorder.tensors.scaled(draft.roles["weight"], factor)
     input.place.origin = None
