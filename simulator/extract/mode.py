@@ -17,6 +17,7 @@ from simulator.extract.gathering import HANDLERS as GATHERING
 from simulator.extract.gathering import sparse_product
 from simulator.extract.kinds import MOVES, READS, VIEWS, macs_of
 from simulator.extract.products import HANDLERS as PRODUCTS
+from simulator.extract.quantising import is_usable
 from simulator.extract.recorder import Recorder
 from simulator.extract.report import Kind
 
@@ -129,6 +130,8 @@ class Watch(_Mode):
     def _handled(self, call: Call) -> Origin | None:
         if not call.name.startswith("aten::") or any(t.is_quantized or not t.numel() for t in call.inputs):
             return None
+        if all(tensor.dim() == 0 for tensor in call.inputs):
+            return None  # numbers, no tensors
         if any(tensor.layout != torch.strided for tensor in call.inputs):
             return sparse_product(self.recorder, call)
         handler = _HANDLERS.get(call.op)
@@ -150,7 +153,7 @@ class Watch(_Mode):
     def _stored(self, call: Call) -> None:
         """Keep where the outputs of operators are zero that only go on into something else."""
         for tensor in call.inputs:
-            origin = None if tensor.is_complex() or not tensor.numel() else self.recorder.origin(tensor)
+            origin = self.recorder.origin(tensor) if is_usable(tensor) else None
             if origin is not None and origin.draft is not None and "output" not in origin.draft.roles:
                 self.recorder.mask("its input", tensor)
 

@@ -90,7 +90,7 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
             if watch.failure is not None:
                 raise watch.failure from None
             where = f"module '{paths.failed}' " if paths.failed else "it "
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs]))
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs])) or "no tensor"
             line = (str(error).strip().splitlines() or ["no message"])[0]
             raise InputError(
                 f"the model does not run on inputs of shape {shapes}: {where}raises {type(error).__name__}: {line}"

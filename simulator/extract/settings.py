@@ -8,7 +8,7 @@ from simulator.errors import InputError
 from simulator.extract.report import Extraction
 from simulator.trace.checks import real, whole
 
-__all__ = ["checked_bits", "checked_percentile", "described"]
+__all__ = ["checked_bits", "checked_percentile", "checked_seed", "described"]
 
 
 def checked_bits(bits: Any) -> int:
@@ -33,6 +33,18 @@ def checked_percentile(percentile: Any) -> float:
     if not 0 < (share := real(percentile, "the percentile")) <= 100:
         raise InputError(f"the percentile must be above 0 and at most 100, not {percentile!r}")
     return share
+
+
+def checked_seed(seed: Any) -> int:
+    """Refuse a seed that PyTorch and NumPy do not both take.
+
+    Raises:
+        InputError: it is below 0 or does not fit 32 bits.
+
+    """
+    if (number := whole(seed, "the seed", 0)) >= 2**32:
+        raise InputError(f"the seed must be below 2^32, not {number}")
+    return number
 
 
 def described(found: Extraction, bits: int, percentile: float) -> dict[str, str]:

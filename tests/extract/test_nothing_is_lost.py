@@ -139,6 +139,29 @@ def test_tensors_without_elements_are_no_mistake(function):
     assert (one(found).type, found.captured) == ("linear", 1)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.relu(x.sum()) + F.silu(x.mean()) + F.gelu(x.max()),
+        lambda x: torch.sigmoid(x[0, 0]).square().mean().rsqrt(),
+        lambda x: torch.softmax(x.sum(), 0),
+        lambda x: (x @ torch.ones(8, 1))[:1].squeeze().relu().exp(),
+    ],
+)
+def test_single_numbers_are_no_operators(function):
+    layer = nn.Linear(8, 3)
+    found = run(lambda x, factor: layer(x) * factor + function(x), torch.randn(4, 8), torch.tensor(2.0))
+    assert {each.type for each in found.trace.operators} == {"linear"}
+    assert found.captured == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_eight_bit_floating_point_between_products(dtype):
+    first, second = nn.Linear(8, 8), nn.Linear(8, 3)
+    found = run(lambda x: second(first(x).relu().to(dtype).float()), torch.randn(4, 8))
+    assert [each.macs for each in found.trace.operators] == [256, 96]
+
+
 def test_whole_numbers_are_multiplied_too():
     found = run(lambda x: torch._int_mm(x, x.mT), torch.randint(-128, 128, (32, 32), dtype=torch.int8))
     assert one(found).macs == 32**3
