@@ -53,5 +53,5 @@ def described(found: Extraction, bits: int, percentile: float) -> dict[str, str]
     return {
         "quantisation": f"symmetric, {bits} bits; weights per output channel, activations by their {calibration}",
         "rounded to zero": f"{found.weights.share:.3%} of weights, {found.activations.share:.3%} of activations",
-        "macs captured": f"{found.captured:.4%}",
+        "macs captured": found.captured_in_words,
     }

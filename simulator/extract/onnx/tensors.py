@@ -127,6 +127,8 @@ def require_usable(array: Any) -> None:
         InputError: so it is.
 
     """
+    if isinstance(array, np.ndarray) and array.dtype.name == "bfloat16":
+        raise InputError("a tensor of bfloat16, which onnxruntime computes little with; convert the model to float32")
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise InputError(f"a tensor of {getattr(array, 'dtype', type(array).__name__)}, but a trace holds real numbers")
     if array.size > MOST_ELEMENTS:
