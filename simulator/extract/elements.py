@@ -10,11 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.extract.attention import biases
 from simulator.extract.call import Call
 from simulator.extract.draft import Draft, Left, Moment, Origin, Scores
-from simulator.extract.masking import MASKED
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import MASKED, biases
 
 torch: Any = import_module("torch")
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from simulator.extract.attention import attention_of_product, biases
+from simulator.extract.attention import attention_of_product
 from simulator.extract.call import Call
 from simulator.extract.draft import Origin, Scores
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import biases
 
 torch: Any = import_module("torch")
 

@@ -9,12 +9,11 @@ from typing import Final
 import numpy as np
 
 from simulator.extract.draft import Draft, Left, Moment, Origin, Scores
-from simulator.extract.masking import MASKED
-from simulator.extract.onnx.attention import biases
 from simulator.extract.onnx.node import Node
 from simulator.extract.onnx.quantised import real
 from simulator.extract.onnx.value import Source, Value
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import MASKED, biases
 from simulator.trace import ValueTensor
 
 __all__ = ["HANDLERS", "activation"]
