@@ -202,6 +202,7 @@ def test_a_branch_that_depends_on_the_data(tmp_path):
     found = capture_onnx(built(tmp_path / "m.onnx", nodes, {"x": [2, 4]}, weights), normal(2, 4))
     assert found.trace.operators[0].type == "linear"
     assert len(found.data_dependent) == 1
+    assert found.trace.provenance["data read"] == found.data_dependent[0]
 
 
 def test_what_is_not_captured(tmp_path):
