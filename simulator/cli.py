@@ -195,8 +195,10 @@ def extract(
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
     require_file(output)
+    from simulator.extract.settings import checked_seed
     from simulator.extract.text import print_extraction
 
+    seed = checked_seed(seed)
     run_model: Callable[..., Extraction]
     network: Any = Path(model)
     if model.endswith(".onnx"):

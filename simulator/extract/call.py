@@ -10,6 +10,8 @@ __all__ = ["Call", "tensors_in"]
 
 torch: Any = import_module("torch")
 
+_is_wrapper: Any = import_module("torch.utils._python_dispatch").is_traceable_wrapper_subclass
+
 
 @dataclass(eq=False)
 class Call:
@@ -76,13 +78,15 @@ def tensors_in(values: Any) -> list[Any]:
 
 def _collect(value: Any, found: list[Any], seen: set[int]) -> None:
     # no function within a function: one that calls itself would keep the tensors until garbage is collected
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and not _is_wrapper(value):
         found.append(value)
     elif isinstance(value, str | bytes | int | float | None) or id(value) in seen:
         return
     else:
         seen.add(id(value))
-        if isinstance(value, dict):
+        if isinstance(value, torch.Tensor):
+            parts = [getattr(value, name) for name in value.__tensor_flatten__()[0]]
+        elif isinstance(value, dict):
             parts = list(value.values())
         elif isinstance(value, list | tuple | set):
             parts = list(value)

@@ -10,11 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.extract.attention import biases
 from simulator.extract.call import Call
 from simulator.extract.draft import Draft, Left, Moment, Origin, Scores
-from simulator.extract.masking import MASKED
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import MASKED, biases
 
 torch: Any = import_module("torch")
 
@@ -39,7 +38,7 @@ def _batch_norm(recorder: Recorder, call: Call) -> Origin | None:
         return None
     factor = _numbers(variance) + float(call["eps"])
     factor = (1 if call["weight"] is None else _numbers(call["weight"])) / np.sqrt(factor)
-    if not np.isfinite(factor).all():
+    if not np.isfinite(factor).all() or factor.shape != draft.roles["weight"].tensor.shape[:1]:
         return None
     draft.roles["weight"] = recorder.tensors.scaled(draft.roles["weight"], factor)
     recorder.tensors.place(input).origin = None

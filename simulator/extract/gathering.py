@@ -15,7 +15,8 @@ torch: Any = import_module("torch")
 __all__ = ["HANDLERS", "sparse_product"]
 
 _MODES: Final = ("sum", "mean", "max")
-_SPARSE: Final = ("mm", "_sparse_mm", "_sparse_addmm", "addmm")
+_SPARSE: Final = ("mm", "_sparse_mm", "_sparse_addmm", "addmm", "mv")
+_LAYOUTS: Final = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
 
 
 def _embedding_bag(recorder: Recorder, call: Call) -> Origin | None:
@@ -46,7 +47,8 @@ def sparse_product(recorder: Recorder, call: Call) -> Origin | None:
     if call.op not in _SPARSE:
         return None
     a, b = call.get("mat1", "sparse", "self"), call.get("mat2", "dense", "other")
-    if a is None or b is None or a.layout not in (torch.sparse_coo, torch.sparse_csr):
+    b = call["vec"][:, None] if call.op == "mv" else b
+    if a is None or b is None or a.layout not in _LAYOUTS:
         return None
     if b.layout != torch.strided or a.dim() != 2 or b.dim() != 2 or not a._nnz():
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
@@ -11,7 +12,7 @@ from simulator.extract.call import Call, tensors_in
 
 torch: Any = import_module("torch")
 
-__all__ = ["MOVES", "READS", "VIEWS", "macs_of"]
+__all__ = ["MOVES", "READS", "VIEWS", "is_product", "macs_of"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -46,7 +47,26 @@ def macs_of(call: Call, result: Any) -> int | None:
     """Return the multiply-accumulates of a call that becomes no operator; None where nobody knows."""
     if not call.name.startswith(("aten::", "prim::", "prims::")):
         return None
-    return _MACS[call.op](call, result) if call.op in _MACS else 0
+    if any(not tensor.numel() for tensor in call.inputs):
+        return 0
+    if call.op in _MACS:
+        return _MACS[call.op](call, result)
+    return None if is_product(call.op) else 0
+
+
+def is_product(op: str) -> bool:
+    """Tell whether an operator of PyTorch has multiply-accumulates, counted or unknown."""
+    return op in _MACS or (bool(_PRODUCTS.search(op)) and not _NO_PRODUCTS.search(op))
+
+
+_PRODUCTS: Final = re.compile(
+    r"mm(_|$)|matmul|conv|attention|linear|lstm|gru|rnn|linalg_|cholesky|solve|_[cp]?dist|ormqr|geqrf|semi_structured"
+    r"|_transformer_encoder_layer"
+)
+_NO_PRODUCTS: Final = re.compile(
+    r"linear[123]d|convert_|upsample|_pack_|reorder|linalg_(_powsum|vector_norm|cross|diagonal|check_errors)"
+)
+"""Operators whose names say that they have multiply-accumulates, and those whose names only look so."""
 
 
 def _output(result: Any) -> Any:
@@ -66,6 +86,8 @@ def _product(call: Call, result: Any) -> int | None:
     if a is None or b is None:
         return None
     b = b.mT if call.op == "linear" else b
+    if a.layout != torch.strided and b.layout != torch.strided:
+        return None
     for sparse, other in ((a, b), (b, a)):
         if sparse.layout != torch.strided:
             stored: int = sparse._nnz()
@@ -90,10 +112,6 @@ def _trilinear(call: Call, result: Any) -> int:
     return math.prod(torch.broadcast_shapes(*(factor.shape for factor in factors)))
 
 
-def _unknown(call: Call, result: Any) -> None:
-    return None
-
-
 _MACS: Final[dict[str, Callable[[Call, Any], int | None]]] = {
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
     **dict.fromkeys(
@@ -102,16 +120,4 @@ _MACS: Final[dict[str, Callable[[Call, Any], int | None]]] = {
     ),
     "_trilinear": _trilinear,
     **dict.fromkeys(_words("mv addmv dot vdot"), _vector),
-    **dict.fromkeys(
-        _words(
-            """_grouped_mm _scaled_grouped_mm mkldnn_rnn_layer _cudnn_rnn miopen_rnn _thnn_fused_lstm_cell
-        _native_multi_head_attention _transformer_encoder_layer_fwd _flash_attention_forward
-        _efficient_attention_forward _weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu
-        _dyn_quant_matmul_4bit _cdist_forward _euclidean_dist mkldnn_linear mkldnn_convolution quantized_lstm
-        _sparse_sparse_matmul sparse_sampled_addmm _sparse_mm_reduce_impl
-        fbgemm_linear_int8_weight fbgemm_linear_fp16_weight sparse_mm linalg_solve _linalg_solve_ex
-        linalg_inv_ex _linalg_svd linalg_qr _linalg_eigh"""
-        ),
-        _unknown,
-    ),
 }

@@ -72,6 +72,9 @@ def load_weights(model: Any, path: Path) -> None:
 
     """
     state = _safetensors(path) if path.suffix == ".safetensors" else _state_dict(path)
+    for key, tensor in model.state_dict().items():
+        if key in state and state[key].is_complex() and not tensor.is_complex():
+            raise InputError(f"{path}: the weights do not fit the model: '{key}' is complex there, real in the model")
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -139,9 +142,13 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{path}: not a PyTorch file of weights, or one cut short ({line_of(error)})") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not isinstance(state, Mapping) or not all(_is_named_tensor(*item) for item in state.items()):
         raise InputError(f"{path}: expected a state dict, tensors by name (torch.save(model.state_dict(), …))")
     return state
+
+
+def _is_named_tensor(name: Any, tensor: Any) -> bool:
+    return isinstance(name, str) and isinstance(tensor, torch.Tensor)
 
 
 def _memory(tensor: Any) -> tuple[int, tuple[int, ...]]:

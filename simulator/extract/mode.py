@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from simulator.errors import InputError
 from simulator.extract.attention import ATTENTIONS, attend, softmax
@@ -17,14 +17,16 @@ from simulator.extract.gathering import HANDLERS as GATHERING
 from simulator.extract.gathering import sparse_product
 from simulator.extract.kinds import MOVES, READS, VIEWS, macs_of
 from simulator.extract.products import HANDLERS as PRODUCTS
+from simulator.extract.quantising import is_usable
 from simulator.extract.recorder import Recorder
 from simulator.extract.report import Kind
 
 torch: Any = import_module("torch")
 
 _Mode: Any = import_module("torch.utils._python_dispatch").TorchDispatchMode
+_FunctionMode: Any = import_module("torch.overrides").TorchFunctionMode
 
-__all__ = ["Watch"]
+__all__ = ["Exits", "Watch"]
 
 _HANDLERS = {
     **PRODUCTS,
@@ -37,6 +39,34 @@ _HANDLERS = {
 
 _RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
 """Done step by step, each step in operators, unless oneDNN does it all at once."""
+
+
+class Exits(_FunctionMode):
+    """Notes where values leave PyTorch: for Python, which may choose its way by them, or NumPy, which may compute.
+
+    Args:
+        recorder: what keeps the operators.
+
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note a call that hands values out, and do it."""
+        if func in _READERS or func in _LEAVERS:
+            out = [t for t in tensors_in(args[:1]) if not self._recorder.tensors.place(t).constant]
+            if out:
+                self._recorder.reads(func.__name__)
+            if out and func in _LEAVERS:
+                size, octets = (sum(sizes) for sizes in zip(*((t.numel(), t.nbytes) for t in out), strict=True))
+                self._recorder.leave("numpy", "products", size, octets, None)
+        return func(*args, **(kwargs or {}))
+
+
+_READERS: Final = (torch.Tensor.tolist,)
+_LEAVERS: Final = (torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__)
 
 
 class Watch(_Mode):
@@ -76,6 +106,8 @@ class Watch(_Mode):
         constant = self._is_constant(call)
         passed = self._passed_on(call) if origin is None else None
         result = func(*args, **(kwargs or {}))
+        if any(tensor.is_nested for tensor in tensors_in(result)):
+            raise self._failed("makes nested tensors of strided layout, expected layout=torch.jagged")
         if origin is None:
             origin = passed if passed is not None and _same_elements(call, result) else None
             self._leave(call, result, constant, origin)
@@ -85,19 +117,21 @@ class Watch(_Mode):
     def _chosen(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run the branch that `torch.cond` takes; refuse other operators that are made of functions."""
         if func.name() != "cond" or len(args) < 4:
-            where = f"module '{self.recorder.paths.module}'" if self.recorder.paths.module else "the model"
-            self.failure = InputError(
-                f"{where} calls '{func.name()}', which hides the operators within from extraction"
-            )
-            raise self.failure
+            raise self._failed(f"calls '{func.name()}', which hides the operators within from extraction")
         self.recorder.reads("cond")
         predicate, chosen, other, operands = args[:4]
         with self:
             return (chosen if bool(predicate) else other)(*operands)
 
+    def _failed(self, what: str) -> InputError:
+        self.failure = self.failure or InputError(f"{self.recorder.where} {what}")
+        return self.failure
+
     def _handled(self, call: Call) -> Origin | None:
-        if not call.name.startswith("aten::") or any(tensor.is_quantized for tensor in call.inputs):
+        if not call.name.startswith("aten::") or any(t.is_quantized or not t.numel() for t in call.inputs):
             return None
+        if all(tensor.dim() == 0 for tensor in call.inputs):
+            return None  # numbers, no tensors
         if any(tensor.layout != torch.strided for tensor in call.inputs):
             return sparse_product(self.recorder, call)
         handler = _HANDLERS.get(call.op)
@@ -119,7 +153,7 @@ class Watch(_Mode):
     def _stored(self, call: Call) -> None:
         """Keep where the outputs of operators are zero that only go on into something else."""
         for tensor in call.inputs:
-            origin = self.recorder.origin(tensor)
+            origin = self.recorder.origin(tensor) if is_usable(tensor) else None
             if origin is not None and origin.draft is not None and "output" not in origin.draft.roles:
                 self.recorder.mask("its input", tensor)
 

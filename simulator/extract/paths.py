@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +22,9 @@ class Paths:
         self._stack: list[tuple[str, bool]] = []
         self.failed = ""
         """Path of the innermost module that raised an exception."""
+        self.elsewhere = ""
+        """Path of a module that ran in another thread, where nothing is watched."""
+        self._thread = threading.get_ident()
 
     @property
     def module(self) -> str:
@@ -48,12 +52,17 @@ class Paths:
 
     def _enter(self, module: Any, inputs: Any) -> None:
         path = self._names.get(module)
+        if threading.get_ident() != self._thread:
+            self.elsewhere = self.elsewhere or path or ""
+            return
         if path is None:  # made while the model runs
             path = f"{self.module}.{type(module).__name__}" if self.module else type(module).__name__
         own = type(module).__module__.startswith("torch.nn.modules.")
         self._stack.append((path, own and not any(True for _ in module.children())))
 
     def _leave(self, module: Any, inputs: Any, outputs: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
         path, _ = self._stack.pop()
         if sys.exc_info()[0] is not None and not self.failed:
             self.failed = path

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from simulator.extract.attention import attention_of_product, biases
+from simulator.extract.attention import attention_of_product
 from simulator.extract.call import Call
 from simulator.extract.draft import Origin, Scores
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import biases
 
 torch: Any = import_module("torch")
 
@@ -118,7 +119,7 @@ def _grouped(recorder: Recorder, call: Call) -> Origin | None:
 HANDLERS: Final[dict[str, Callable[[Recorder, Call], Origin | None]]] = {
     **dict.fromkeys(("convolution", "convolution_overrideable"), _convolution),
     "linear": _linear,
-    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm", "_int_mm"), _product),
     **dict.fromkeys(("mv", "addmv", "dot"), _vector),
     "_grouped_mm": _grouped,
 }

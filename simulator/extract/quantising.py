@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from simulator.extract.given import MOST_ELEMENTS
 
 torch: Any = import_module("torch")  # an extra: types are checked where it is not installed, too
 
-__all__ = ["Scaling", "codes", "nonzeros", "require_usable"]
+__all__ = ["Scaling", "codes", "is_usable", "nonzeros", "require_usable"]
 
 BLOCK = 1 << 17
 """Elements in work at a time."""
+_KINDS: Final = ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,11 @@ class Scaling:
             percentile: above 0 to 100; what is larger saturates. Not with `per_channel`.
 
         Raises:
-            InputError: NaN or infinity.
+            InputError: NaN or infinity, or a type that PyTorch itself computes little with.
 
         """
+        if _kind(tensor) not in _KINDS:
+            raise InputError(f"a tensor of {_kind(tensor)}, expected one of {', '.join(_KINDS)}")
         top = 2 ** (bits - 1) - 1
         if per_channel and tensor.dim() > 1:
             axes = tuple(range(1, tensor.dim()))
@@ -60,7 +63,8 @@ class Scaling:
         if not np.isfinite(magnitude).all():
             lost = sum(int((~torch.isfinite(block)).sum()) for block in _blocks(tensor))
             raise InputError(
-                f"{lost} of its {tensor.numel()} elements are NaN or infinite, which no chip computes with"
+                f"a tensor of which {lost} of {tensor.numel()} elements are NaN or infinite, "
+                "which no chip computes with"
             )
         if percentile < 100 and not per_channel:
             size = tensor.numel()
@@ -104,6 +108,11 @@ def nonzeros(tensor: Any) -> Iterator[NDArray[np.uint8]]:
         yield np.packbits((flat[begin : begin + BLOCK] != 0).cpu().numpy(), bitorder="little")
 
 
+def is_usable(tensor: Any) -> bool:
+    """Tell whether a trace can hold a tensor as it is."""
+    return bool(tensor.dim() and 0 < tensor.numel() <= MOST_ELEMENTS and _kind(tensor) in _KINDS)
+
+
 def require_usable(tensor: Any) -> None:
     """Refuse what a trace cannot hold: complex numbers, too many elements, none, or no data at all.
 
@@ -112,13 +121,17 @@ def require_usable(tensor: Any) -> None:
 
     """
     if tensor.is_complex():
-        raise InputError(f"a tensor of {str(tensor.dtype).removeprefix('torch.')}, but a trace holds real numbers")
+        raise InputError(f"a tensor of {_kind(tensor)}, but a trace holds real numbers")
     if tensor.numel() > MOST_ELEMENTS:
         raise InputError(f"a tensor of {tensor.numel()} elements, more than the 2^31 that a trace may hold in one")
     if tensor.numel() == 0:
         raise InputError(f"a tensor of shape {tuple(tensor.shape)} without any element")
     if tensor.is_meta:
         raise InputError("a tensor on the device 'meta', which has no values; load the model with its weights")
+
+
+def _kind(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _blocks(tensor: Any, whole_rows: bool = False) -> Iterator[Any]:

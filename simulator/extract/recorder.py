@@ -42,19 +42,24 @@ class Recorder:
         self.left: list[Left] = []
         self.read: dict[str, None] = {}
 
+    @property
+    def where(self) -> str:
+        """How an error names what runs."""
+        return f"module '{self.paths.module}'" if self.paths.module else "the model"
+
     def values(self, role: str, tensor: Any, per_channel: bool = False) -> Handle:
         """Capture the values of a tensor; an error names the operator and its role."""
         try:
             return self.tensors.values(tensor, per_channel)
         except InputError as error:
-            raise InputError(f"module '{self.paths.module}': {role} is {error}") from None
+            raise InputError(f"{self.where}: {role} is {error}") from None
 
     def mask(self, role: str, tensor: Any) -> Handle:
         """Capture where a tensor is zero; an error names the operator and its role."""
         try:
             return self.tensors.mask(tensor)
         except InputError as error:
-            raise InputError(f"module '{self.paths.module}': {role} is {error}") from None
+            raise InputError(f"{self.where}: {role} is {error}") from None
 
     def draft(self, type: str, op: str, shape: tuple[int, ...], roles: dict[str, Handle], **attributes: Any) -> Draft:
         """Begin an operator: its type, what it is called, and the shape of its output."""
@@ -75,9 +80,7 @@ class Recorder:
 
     def reads(self, op: str) -> None:
         """Note that the model reads a value of its data."""
-        self.read[f"module '{self.paths.module}' ({op.strip('_')})" if self.paths.module else f"the model ({op})"] = (
-            None
-        )
+        self.read[f"{self.where} ({op.strip('_')})"] = None
 
     def origin(self, tensor: Any) -> Origin | None:
         """Return what computed a tensor, None for a parameter, an input and the like."""

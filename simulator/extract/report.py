@@ -66,9 +66,15 @@ class Extraction:
 
     @property
     def captured(self) -> float:
-        """Share of the multiply-accumulates that are in the trace, 0 to 1."""
+        """Share of the known multiply-accumulates that are in the trace, 0 to 1."""
         total = self.trace.macs + self.macs_left_out
         return self.trace.macs / total if total else 1.0
+
+    @property
+    def captured_in_words(self) -> str:
+        """That share in per cent; `at most` so much where nobody knows how many something else has."""
+        unknown = any(each.macs is None for each in self.not_captured)
+        return f"{'at most ' if unknown else ''}{self.captured:.4%}"
 
 
 def by_op(not_captured: Iterable[NotCaptured]) -> list[NotCaptured]:

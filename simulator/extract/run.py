@@ -11,15 +11,14 @@ from typing import Any
 
 from simulator.errors import InputError
 from simulator.extract.call import tensors_in
-from simulator.extract.mode import Watch
+from simulator.extract.mode import Exits, Watch
 from simulator.extract.paths import Paths
 from simulator.extract.quantising import require_usable
 from simulator.extract.recorder import Recorder
-from simulator.extract.report import Extraction, as_text, by_op
-from simulator.extract.settings import checked_bits, checked_percentile, described
+from simulator.extract.report import Extraction
+from simulator.extract.settings import checked_bits, checked_percentile, concluded
 from simulator.extract.spool import Spool
 from simulator.extract.tensors import Tensors
-from simulator.trace import Trace
 
 torch: Any = import_module("torch")
 
@@ -57,20 +56,12 @@ def run(
             "what the model returns does not come from its inputs by operators of PyTorch: on its way the model leaves "
             "PyTorch (NumPy, a value read by Python, compiled code), which hides what it computes"
         )
-    operators = tuple(recorder.operators())
-    left = recorder.not_captured()
-    if not any(operator.macs for operator in operators):
-        found = ", ".join(each.op for each in by_op(left)[:5])
-        raise InputError(f"no operator with multiply-accumulates was captured{f'; it ran {found}' if found else ''}")
-    extraction = Extraction(
-        Trace(name or type(model).__name__, operators),
-        left,
-        tuple(recorder.read),
-        tensors.rounding(constant=True),
-        tensors.rounding(constant=False),
-    )
-    extraction.trace.provenance.update(_provenance(model, given, extraction, bits, percentile))
-    return extraction
+    source = {
+        "model": f"{type(model).__module__}.{type(model).__qualname__}",
+        "inputs": ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in given),
+        "extracted with": f"torch {torch.__version__}",
+    }
+    return concluded(recorder, name or type(model).__name__, source, bits, percentile)
 
 
 def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, paths: Paths) -> Any:
@@ -82,24 +73,32 @@ def _watched(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder
         stack.enter_context(_in_steps())
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch._C._AutoDispatchBelowAutograd())  # composite operators arrive whole
+        stack.enter_context(Exits(recorder))
         stack.enter_context(watch)
         try:
-            return model(*args, **kwargs)
-        except Exception as error:
+            outputs = model(*args, **kwargs)
+        except (Exception, SystemExit) as error:
             if watch.failure is not None:
                 raise watch.failure from None
             where = f"module '{paths.failed}' " if paths.failed else "it "
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs]))
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in([args, kwargs])) or "no tensor"
             line = (str(error).strip().splitlines() or ["no message"])[0]
             raise InputError(
                 f"the model does not run on inputs of shape {shapes}: {where}raises {type(error).__name__}: {line}"
             ) from error
+    if watch.failure is not None:  # the model caught it, and went another way
+        raise watch.failure
+    if paths.elsewhere:
+        raise InputError(
+            f"module '{paths.elsewhere}' runs in a thread of its own, which hides the operators within from extraction"
+        )
+    return outputs
 
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
     """Set a model and its parts to evaluation, and each back to what it was."""
-    before = [(module, module.training) for module in model.modules()]
+    before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         yield
@@ -156,16 +155,3 @@ def _require_input(tensor: Any) -> None:
             require_usable(tensor)
         except InputError as error:
             raise InputError(f"an input is {error}") from None
-
-
-def _provenance(model: Any, inputs: Sequence[Any], found: Extraction, bits: int, percentile: float) -> dict[str, str]:
-    text = {
-        "model": f"{type(model).__module__}.{type(model).__qualname__}",
-        "inputs": ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in inputs),
-        "extracted with": f"torch {torch.__version__}",
-        **described(found, bits, percentile),
-        "not captured": as_text(by_op(found.not_captured)),
-    }
-    if found.data_dependent:
-        text["data read"] = "; ".join(found.data_dependent)
-    return text

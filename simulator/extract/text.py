@@ -17,10 +17,9 @@ def print_extraction(found: Extraction, console: Console, path: str) -> None:
     """Print what is in the trace and what is not."""
     trace = found.trace
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(o.type for o in trace.operators).most_common())
-    unknown = any(each.macs is None for each in found.not_captured)
     console.print(f"{trace.name}: {len(trace.operators)} operators ({kinds}), {trace.macs:,} MACs", soft_wrap=True)
     console.print(
-        f"{'at most ' if unknown else ''}{found.captured:.4%} of the MACs are captured; "
+        f"{found.captured_in_words} of the MACs are captured; "
         f"rounded to zero: {found.weights.share:.2%} of the weights and {found.activations.share:.2%} of the "
         "activations that are not zero",
         soft_wrap=True,

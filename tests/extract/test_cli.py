@@ -56,6 +56,48 @@ class Adds(nn.Module):
     def forward(self, x):
         return torch.tanh(x + 1)
 
+class Caught(nn.Module):
+    def forward(self, x):
+        try:
+            return (x / 0) @ x
+        except ValueError:
+            return x @ x
+
+class Threads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        from concurrent.futures import ThreadPoolExecutor
+        return ThreadPoolExecutor(1).submit(self.linear, x).result()
+
+class Repeats(nn.Module):
+    def forward(self, x):
+        from torch._higher_order_ops.while_loop import while_loop_op
+        return while_loop_op(lambda y: y.sum() < 5, lambda y: (y @ y,), (x,), ())
+
+class Ends(nn.Module):
+    def forward(self, x):
+        raise SystemExit(3)
+
+class Huge(nn.Module):
+    def forward(self, x):
+        return x @ torch.zeros(1).expand(4, 2**30)
+
+class Small(nn.Module):
+    def forward(self, x):
+        return nn.functional.linear(x, x)
+
+class Nested(nn.Module):
+    def forward(self, x):
+        return torch.nested.nested_tensor([x, x]) * 2
+
+def pruned():
+    model = nn.Linear(4, 4)
+    model.weight.data[0] = float("nan")
+    return model
+
 class Infinite(nn.Module):
     def forward(self, x):
         return (x / 0) @ x
@@ -208,6 +250,11 @@ def saved(array: np.ndarray, **options: bool) -> str:
     return "in.npy"
 
 
+def nothing() -> str:
+    np.savez("in.npz")
+    return "in.npz"
+
+
 CASES: dict[str, Case] = {
     "no colon": (lambda _: with_input("1x3x8x8", "nets"), ("nets", "MODULE:CALLABLE")),
     "no such module": (lambda _: with_input("1x3x8x8", "nests:cnn"), ("no module 'nests'",)),
@@ -273,6 +320,28 @@ CASES: dict[str, Case] = {
     ),
     "no operators": (lambda _: with_input("2x4", "nets:Adds"), ("no operator", "aten::tanh")),
     "numbers that are not finite": (lambda _: with_input("4x4", "nets:Infinite"), ("NaN or infinite",)),
+    "numbers that are not finite, caught": (lambda _: with_input("4x4", "nets:Caught"), ("NaN or infinite",)),
+    "weights that are not finite": (
+        lambda _: with_input("2x4", "nets:pruned"), ("its weight", "4 of 16 elements are NaN"),
+    ),
+    "a thread": (lambda _: with_input("2x4", "nets:Threads"), ("module 'linear' runs in a thread", "hides")),
+    "a loop that depends on the data": (lambda _: with_input("2x2", "nets:Repeats"), ("'while_loop'", "hides")),
+    "a model that ends the program": (lambda _: with_input("2x4", "nets:Ends"), ("raises SystemExit: 3",)),
+    "too large a tensor": (lambda _: with_input("2x4", "nets:Huge"), ("4294967296 elements", "2^31")),
+    "a type that is hardly a number": (
+        lambda _: with_input(saved(np.ones((2, 4), np.uint16)), "nets:Small"), ("its input", "uint16", "float16"),
+    ),
+    "nested tensors": (lambda _: with_input("2x4", "nets:Nested"), ("nested tensors", "torch.jagged")),
+    "no axis": (lambda _: with_input(saved(np.float32(3))), ("does not run", "()")),
+    "an archive of no arrays": (lambda _: with_input(nothing()), ("does not run", "no tensor")),
+    "a seed below zero": (lambda _: (*CNN, "--seed", "-1"), ("seed", "-1")),
+    "too large a seed": (lambda _: (*CNN, "--seed", "9" * 30), ("seed", "9999")),
+    "complex weights": (
+        lambda _: with_weights(lambda state: {**state, "0.bias": torch.ones(16, dtype=torch.complex64)}),
+        ("'0.bias' is complex there, real in the model",),
+    ),
+    "weights without names": (lambda _: with_weights(lambda state: {1: torch.ones(3)}), ("expected a state dict",)),
+    "weights within weights": (lambda _: with_weights(lambda state: {"model": state}), ("expected a state dict",)),
     "products of complex numbers": (lambda _: with_input("4x4", "nets:Fourier"), ("complex64", "real numbers")),
     "bits": (lambda _: (*CNN, "--bits", "17"), ("bits", "at most 16")),
     "one bit": (lambda _: (*CNN, "--bits", "1"), ("bits", "at least 2")),

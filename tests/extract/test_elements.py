@@ -301,8 +301,9 @@ def test_what_torch_compile_wraps_runs_as_written():
 
 
 def test_a_scripted_model():
-    model = torch.jit.script(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)))
-    assert [each.type for each in run(model, torch.randn(3, 8)).trace.operators] == ["linear", "linear"]
+    model = torch.jit.script(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)).eval())
+    for each in (model, torch.jit.freeze(model)):
+        assert [operator.type for operator in run(each, torch.randn(3, 8)).trace.operators] == ["linear", "linear"]
 
 
 def test_the_same_run_gives_the_same_trace():
@@ -318,6 +319,9 @@ def test_complex_numbers_between_products_are_no_hindrance():
     found = run(function, torch.randn(3, 8))
     assert one(found).macs == 3 * 8 * 3
     assert left(found)["mul"].elements == 12
+    layer = nn.Linear(8, 8)
+    found = run(lambda x: function(layer(x)), torch.randn(3, 8))
+    assert [each.macs for each in found.trace.operators] == [3 * 8 * 8, 3 * 8 * 3]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -46,10 +46,10 @@ def test_what_no_bag_of_the_trace_does_is_listed():
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("layout", ["coo", "csr"])
+@pytest.mark.parametrize("layout", ["coo", "csr", "csc"])
 def test_products_with_sparse_matrices(weighted, layout):
     matrix = (torch.rand(10, 10) < 0.3).float() * (torch.randn(10, 10) if weighted else 1)
-    adjacency = matrix.to_sparse() if layout == "coo" else matrix.to_sparse_csr()
+    adjacency = {"coo": matrix.to_sparse, "csr": matrix.to_sparse_csr, "csc": matrix.to_sparse_csc}[layout]()
 
     class Graph(nn.Module):
         def __init__(self):
@@ -67,3 +67,5 @@ def test_products_with_sparse_matrices(weighted, layout):
     result = operator.reference() * operator.dense.scale * (operator.values.scale if weighted else 1)
     assert near(result, model(data))
     assert np.allclose(real(one(found, "linear").input), data, atol=0.02)
+    vector = run(lambda x: adjacency @ x, data[:, 0])
+    assert one(vector, "spmm").macs == int((matrix != 0).sum())

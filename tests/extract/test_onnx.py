@@ -202,6 +202,7 @@ def test_a_branch_that_depends_on_the_data(tmp_path):
     found = capture_onnx(built(tmp_path / "m.onnx", nodes, {"x": [2, 4]}, weights), normal(2, 4))
     assert found.trace.operators[0].type == "linear"
     assert len(found.data_dependent) == 1
+    assert found.trace.provenance["data read"] == found.data_dependent[0]
 
 
 def test_what_is_not_captured(tmp_path):
@@ -217,6 +218,94 @@ def test_what_is_not_captured(tmp_path):
     assert left(found)["ConvTranspose"].macs == 4 * 4 * 4 * 3 * 9
     assert (left(found)["Sigmoid"].kind, left(found)["MaxPool"].macs) == ("elements", 0)
     assert found.captured == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("cached", [0, 3])
+@pytest.mark.parametrize("joined", [False, True])
+def test_attention_with_keys_of_before(tmp_path, cached, joined):
+    size = {"q": [2, 5, 32], "k": [2, 5, 16]} if joined else {"q": [2, 4, 5, 8], "k": [2, 2, 5, 8]}
+    inputs = {**size, "v": size["k"], "pk": [2, 2, cached, 8], "pv": [2, 2, cached, 8]}
+    heads = {"q_num_heads": 4, "kv_num_heads": 2} if joined else {}
+    attend = helper.make_node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "ok", "ov"], is_causal=1, **heads)
+    path = built(tmp_path / "m.onnx", [attend], inputs, {}, opset=23)
+    arrays = [normal(*shape) for shape in inputs.values()]
+    attention = one(capture_onnx(path, arrays))
+    assert attention.tensors["key"].shape == attention.tensors["value"].shape == (2, 2, 5 + cached, 8)
+    expected = pytest.importorskip("onnxruntime").InferenceSession(str(path)).run(
+        ["y"], dict(zip(inputs, arrays, strict=True))
+    )[0]  # fmt: skip
+    expected = expected.reshape(2, 5, 4, 8).swapaxes(1, 2) if joined else expected
+    result = np.array([[attention.reference_output(n, h) for h in range(4)] for n in range(2)])
+    assert np.abs(result - expected).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["INT4", "UINT4"])
+@pytest.mark.parametrize("block", [0, 8])
+def test_four_bits(tmp_path, kind, block):
+    words = RNG.integers(*((0, 16) if kind == "UINT4" else (-8, 8)), (32, 6))
+    steps = np.abs(normal(4, 6) if block else normal(6)) + 0.1
+    how = {"axis": 0, "block_size": 8} if block else {"axis": 1}
+    nodes = [node("DequantizeLinear", "words steps", "w", **how), node("MatMul", "x w")]
+    path = tmp_path / "m.onnx"
+    built(path, nodes, {"x": [3, 32]}, {"steps": steps, "words": words.astype(np.int8)}, opset=21)
+    model = onnx.load(str(path))
+    model.ir_version = 10
+    model.graph.initializer[1].CopyFrom(
+        helper.make_tensor("words", getattr(onnx.TensorProto, kind), words.shape, words.reshape(-1).tolist())
+    )
+    onnx.save(model, str(path))
+    weight = one(capture_onnx(path, normal(3, 32))).tensors["weight"]
+    lost = real(weight).T - words * (np.repeat(steps, 8, 0) if block else steps)
+    assert (np.abs(lost) <= 0.501 * np.asarray(weight.scale)).all()
+    if not block:
+        assert weight.bits == 4
+        assert (words == weight.values().T).all()
+
+
+def microsoft(op: str, inputs: str, **attributes: Any) -> Any:
+    return node(op, inputs, "h", domain="com.microsoft", **attributes)
+
+
+@pytest.mark.parametrize(
+    ("fused", "size", "weights", "macs"),
+    [
+        (microsoft("Attention", "x a b", num_heads=4), [2, 6, 16], {"a": normal(16, 48), "b": normal(48)}, None),
+        (microsoft("MultiHeadAttention", "x x x", num_heads=4), [2, 6, 16], {}, None),
+        (microsoft("FusedMatMul", "x a", alpha=0.5), [2, 6, 16], {"a": normal(16, 16)}, 2 * 6 * 16 * 16),
+        (microsoft("FusedMatMul", "x x", transA=1), [6, 16], {}, None),
+        (microsoft("FusedGemm", "x a", activation="Relu"), [6, 16], {"a": normal(16, 16)}, 6 * 16 * 16),
+        (microsoft("FusedConv", "x a", activation="Relu"), [1, 3, 8, 16], {"a": normal(4, 3, 3, 1)}, 4 * 6 * 16 * 9),
+        (
+            microsoft("MatMulNBits", "x a b", K=16, N=16, bits=4, block_size=16), [2, 16],
+            {"a": RNG.integers(0, 256, (16, 1, 8)).astype(np.uint8), "b": normal(16)}, 2 * 16 * 16,
+        ),
+        (microsoft("BiasGelu", "x a"), [2, 16], {"a": normal(16)}, 0),
+    ],
+)  # fmt: skip
+def test_what_onnxruntime_fused_is_listed(tmp_path, fused, size, weights, macs):
+    path = built(tmp_path / "m.onnx", [fused, node("MatMul", "h w", "y")], {"x": size}, {**weights, "w": normal(16, 3)})
+    model = onnx.load(str(path))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, [None] * len(size)))
+    onnx.save(model, str(path))
+    found = capture_onnx(path, normal(*size))
+    assert left(found)[f"com.microsoft::{fused.op_type}"].macs == macs
+    assert found.trace.provenance["macs captured"].startswith("at most ") == (macs is None)
+
+
+def test_arrays_without_elements_and_single_numbers_are_no_operators(tmp_path):
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("Gather", "h none", "rows"),
+        node("MatMul", "rows v", "few"),
+        node("Relu", "few", "positive"),
+        node("ReduceSum", "positive", "sum", keepdims=0),
+        node("Relu", "sum", "number"),
+        node("Gelu", "number", "factor"),
+        node("Mul", "h factor"),
+    ]
+    weights = {"w": normal(8, 3), "v": normal(3, 3), "none": np.zeros(0, np.int64)}
+    found = capture_onnx(built(tmp_path / "m.onnx", nodes, {"x": [4, 8]}, weights), normal(4, 8))
+    assert (one(found).type, found.captured) == ("linear", 1)
 
 
 def test_einsum_and_products_of_activations(tmp_path):

@@ -102,6 +102,23 @@ def words() -> str:
     return str(built(Path("words.onnx"), nodes, {"x": (INT64, [1, 3])}, weights))
 
 
+def large(name: str) -> str:
+    with Path(name).open("wb") as file:
+        file.truncate(2**31)  # a hole
+    return name
+
+
+def of_type(kind: int) -> str:
+    small("MatMul")
+    model = onnx.load("m.onnx")
+    for info in (model.graph.input[0], model.graph.output[0]):
+        info.type.tensor_type.elem_type = kind
+    weight = helper.make_tensor("w", kind, (4, 4), np.ones(16).tolist())
+    model.graph.initializer[0].CopyFrom(weight)
+    onnx.save(model, "m.onnx")
+    return "m.onnx"
+
+
 CASES: dict[str, tuple[Callable[[], tuple[str, ...]], tuple[str, ...]]] = {
     "no such file": (lambda: ("absent.onnx", "--input", "1x3"), ("absent.onnx", "no such file")),
     "no model": (lambda: (written("m.onnx", b"hello world"), "--input", "1x3"), ("m.onnx", "not an ONNX file")),
@@ -140,6 +157,16 @@ CASES: dict[str, tuple[Callable[[], tuple[str, ...]], tuple[str, ...]]] = {
     ),
     "an input of complex numbers": (
         lambda: (str(cnn()), "--input", saved(np.ones((1, 3, 8, 8), complex))), ("complex128",),
+    ),
+    "too large a file": (lambda: (large("m.onnx"), "--input", "1x3"), ("2147483648 bytes", "external data")),
+    "bfloat16": (lambda: (of_type(16), "--input", "2x4:bfloat16"), ("bfloat16", "cannot be drawn")),
+    "weights of complex numbers": (
+        lambda: (of_type(14), "--input", saved(np.ones((2, 4), np.complex64))), ("complex64", "real numbers"),
+    ),
+    "weights that are not finite": (
+        lambda: (broken(lambda m: m.graph.initializer[0].CopyFrom(
+            onnx.numpy_helper.from_array(np.full((4, 3, 3, 3), np.inf, np.float32), "w"))), "--input", "1x3x8x8"),
+        ("its weight", "108 of 108 elements", "infinite"),
     ),
     "an unknown operator": (lambda: (custom(), "--input", "2x4"), ("com.example::Mystery", "onnxruntime cannot run")),
     "no product": (lambda: (small("Add", [4, 4]), "--input", "4x4"), ("no operator with multiply-accumulates",)),

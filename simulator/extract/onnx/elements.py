@@ -9,12 +9,11 @@ from typing import Final
 import numpy as np
 
 from simulator.extract.draft import Draft, Left, Moment, Origin, Scores
-from simulator.extract.masking import MASKED
-from simulator.extract.onnx.attention import biases
 from simulator.extract.onnx.node import Node
 from simulator.extract.onnx.quantised import real
 from simulator.extract.onnx.value import Source, Value
 from simulator.extract.recorder import Recorder
+from simulator.extract.scores import MASKED, biases
 from simulator.trace import ValueTensor
 
 __all__ = ["HANDLERS", "activation"]
@@ -36,7 +35,7 @@ def _batch_norm(recorder: Recorder, node: Node) -> Origin | None:
         return None
     spread = variance.array.astype(np.float64) + float(node.attributes.get("epsilon", 1e-5))
     factor = gain.array.astype(np.float64) / np.sqrt(spread)
-    if not np.isfinite(factor).all():
+    if not np.isfinite(factor).all() or factor.shape != draft.roles["weight"].tensor.shape[:1]:
         return None
     draft.roles["weight"] = recorder.tensors.scaled(draft.roles["weight"], factor)
     input.place.origin = None

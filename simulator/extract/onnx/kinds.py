@@ -59,7 +59,7 @@ _MOVES: Final = frozenset(
         "SequenceInsert",
     ]
 )
-_UNKNOWN: Final = frozenset(["Loop", "Scan", "SequenceMap"])
+_UNKNOWN: Final = frozenset(["Loop", "Scan", "SequenceMap", "CausalConvWithState", "LinearAttention", "Det"])
 
 
 def kind_of(node: Node, macs: int | None) -> Kind:
@@ -86,11 +86,25 @@ def macs_of(node: Node) -> int | None:
         return _recurrent(shapes)
     if op == "Attention" and shapes:
         return _attention(node, shapes)
+    if op in _FUSED and not node.attributes.get("transA") and not node.attributes.get("transBatchA"):
+        return math.prod(made) * (math.prod(shapes[1][1:]) if op.endswith("Conv") else shapes[0][-1])
     if "::" in op or op in _UNKNOWN:
         return 0 if op in _KNOWN else None
     return 0
 
 
+_FUSED: Final = frozenset(
+    f"com.microsoft::{name}"
+    for name in [
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "MatMulNBits",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+    ]
+)
+"""Products with something else done at once."""
 _KNOWN: Final = frozenset(
     f"com.microsoft::{name}"
     for name in [

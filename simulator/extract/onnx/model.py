@@ -65,6 +65,10 @@ def load_model(path: Path) -> Model:
     """
     onnx: Any = import_module("onnx")
     require_file(path)
+    if (size := path.stat().st_size) >= 2**31:
+        raise InputError(
+            f"{path}: {size} bytes, but an ONNX file holds less than 2^31; save its weights as external data"
+        )
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:

@@ -19,11 +19,10 @@ from simulator.extract.onnx.tensors import Arrays, require_usable
 from simulator.extract.onnx.value import Value
 from simulator.extract.onnx.watch import Watch
 from simulator.extract.recorder import Recorder
-from simulator.extract.report import Extraction, as_text, by_op
-from simulator.extract.settings import checked_bits, checked_percentile, described
+from simulator.extract.report import Extraction
+from simulator.extract.settings import checked_bits, checked_percentile, concluded
 from simulator.extract.spool import Spool
 from simulator.extract.store import Place
-from simulator.trace import Trace
 
 __all__ = ["load_inputs", "run"]
 
@@ -54,31 +53,16 @@ def run(
     tensors = Arrays(bits, percentile, Spool(folder))
     recorder = Recorder(paths, tensors, progress)
     known = {key: Value(array, Place(False)) for key, array in given.items()}
+    source = {
+        "model": f"{path.name}, opset {model.opset}",
+        "inputs": ", ".join(f"{array.shape} {array.dtype}" for array in given.values()),
+        "extracted with": f"onnxruntime {import_module('onnxruntime').__version__}",
+    }
     try:
         Watch(model, recorder, paths, engine).run(model.proto.graph, known, model.weights)
+        return concluded(recorder, name or model.proto.graph.name or path.stem, source, bits, percentile)
     except InputError as error:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
-    operators = tuple(recorder.operators())
-    left = recorder.not_captured()
-    if not any(operator.macs for operator in operators):
-        found = ", ".join(each.op for each in by_op(left)[:5])
-        raise InputError(
-            f"{path}: no operator with multiply-accumulates was captured{f'; it ran {found}' if found else ''}"
-        )
-    weights, activations = (tensors.rounding(constant) for constant in (True, False))
-    extraction = Extraction(
-        Trace(name or model.proto.graph.name or path.stem, operators), left, tuple(recorder.read), weights, activations
-    )
-    extraction.trace.provenance.update(
-        {
-            "model": f"{path.name}, opset {model.opset}",
-            "inputs": ", ".join(f"{array.shape} {array.dtype}" for array in given.values()),
-            "extracted with": f"onnxruntime {import_module('onnxruntime').__version__}",
-            **described(extraction, bits, percentile),
-            "not captured": as_text(by_op(left)),
-        }
-    )
-    return extraction
 
 
 def load_inputs(texts: tuple[str, ...], seed: int = 0) -> tuple[list[Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ from simulator.extract.onnx.value import Value
 from simulator.extract.store import Place, Store
 from simulator.trace import DensityTensor, MaskTensor, ValueTensor
 
-__all__ = ["Arrays", "require_usable"]
+__all__ = ["Arrays", "is_usable", "require_usable"]
 
 BLOCK: Final = 1 << 17
 """Elements in work at a time."""
@@ -115,6 +115,11 @@ class Arrays(Store):
             draft.roles["output"] = Handle(self.packed(_nonzeros(tensor.array), draft.output_shape))
 
 
+def is_usable(array: Any) -> bool:
+    """Tell whether a trace can hold an array as it is."""
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fiub" and array.ndim > 0 < array.size <= MOST_ELEMENTS
+
+
 def require_usable(array: Any) -> None:
     """Refuse what a trace cannot hold: what are no real numbers, too many elements, or none.
 
@@ -122,6 +127,8 @@ def require_usable(array: Any) -> None:
         InputError: so it is.
 
     """
+    if isinstance(array, np.ndarray) and array.dtype.name == "bfloat16":
+        raise InputError("a tensor of bfloat16, which onnxruntime computes little with; convert the model to float32")
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise InputError(f"a tensor of {getattr(array, 'dtype', type(array).__name__)}, but a trace holds real numbers")
     if array.size > MOST_ELEMENTS:
@@ -137,7 +144,9 @@ def _scale(array: NDArray[Any], top: int, per_channel: bool, percentile: float) 
     magnitude = np.maximum(np.abs(low), np.abs(high))
     if not np.isfinite(magnitude).all():
         lost = sum(int((~np.isfinite(block)).sum()) for block in _blocks(array))
-        raise InputError(f"{lost} of its {array.size} elements are NaN or infinite, which no chip computes with")
+        raise InputError(
+            f"a tensor of which {lost} of {array.size} elements are NaN or infinite, which no chip computes with"
+        )
     if percentile < 100 and not per_channel:
         place = max(1, min(array.size, round(array.size * percentile / 100)))
         ordered = np.partition(np.abs(array).reshape(-1).astype(np.float32), place - 1)

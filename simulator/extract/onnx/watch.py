@@ -22,6 +22,7 @@ from simulator.extract.onnx.paths import NodePaths
 from simulator.extract.onnx.patterns import Patterns
 from simulator.extract.onnx.products import HANDLERS as PRODUCTS
 from simulator.extract.onnx.quantised import after_quantising, dequantised
+from simulator.extract.onnx.tensors import is_usable
 from simulator.extract.onnx.value import Source, Value
 from simulator.extract.onnx.views import seen
 from simulator.extract.recorder import Recorder
@@ -139,6 +140,9 @@ class Watch:
         if kind and source is not None:
             made = activation(recorder, kind, source)
             return Source(made.draft, affine=True) if kind == "layer_norm" else made
+        operands = [value.array for value in node.inputs[:2] if value is not None]
+        if any(not np.size(array) for array in operands) or all(np.ndim(array) == 0 for array in operands):
+            return None  # nothing to compute, or numbers, no tensors
         if node.op in _OTHERS:
             return _OTHERS[node.op](recorder, node)
         if constant or not isinstance(node.results[0], np.ndarray):
@@ -151,7 +155,8 @@ class Watch:
         """Keep where the outputs of operators are zero that only go on into something else."""
         for value in node.given:
             origin = value.place.origin
-            if origin is not None and origin.draft is not None and "output" not in origin.draft.roles:
+            draft = None if origin is None else origin.draft
+            if draft is not None and "output" not in draft.roles and is_usable(value.array):
                 self._recorder.mask("its input", value)
 
     def _branch(self, node: Node, find: Any) -> Sequence[Value | None]:
