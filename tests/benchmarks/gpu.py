@@ -116,9 +116,7 @@ def lines() -> Iterator[Line]:
         yield Line("GEMM", f"{m}x12288x12288", linear(m, 12288, 12288), ms, calibrated=m == 64)
     for n, ms in SQUARE.items():
         listed = n in LLMCOMPASS_LISTED
-        yield Line(
-            "GEMM", f"8192x{n}x{n}", linear(8192, n, n), ms, calibrated=n in (64, 4096, 16384), target=listed
-        )
+        yield Line("GEMM", f"8192x{n}x{n}", linear(8192, n, n), ms, calibrated=n in (64, 4096, 16384), target=listed)
     for stage, measured, shape in (("prefill", PREFILL, (8 * 2048, 2048, 2048)), ("decode", DECODE, (8, 1, 3072))):
         for name, ms, (operator, times) in zip(KERNELS, measured, layer(*shape), strict=True):
             yield Line(f"GPT-3 {stage}", name, operator, ms, times)
@@ -129,9 +127,7 @@ def lines() -> Iterator[Line]:
             yield Line(kind, f"{rows}x{width}", rowwise(kind, rows, width), ms, calibrated=first, target=False)
     for power, rate in GELU.items():
         operator = rowwise("gelu", 2 ** (power - 10), 1024)
-        yield Line(
-            "gelu", f"2^{power}", operator, 2**power / rate / 1e6, calibrated=power in (10, 29), target=False
-        )
+        yield Line("gelu", f"2^{power}", operator, 2**power / rate / 1e6, calibrated=power in (10, 29), target=False)
 
 
 def milliseconds(operator: Operator, arch: str, settings: dict[str, str] | None = None) -> float:

@@ -1,8 +1,8 @@
 """A GPU as an analytical chip: kernels of which the time follows from formulas, not from their data.
 
 ``chip`` is its configuration, ``kernels`` times matrix products and passes over rows, ``layers``, ``rowwise`` and
-``attention`` say which kernels an operator takes. A kernel is cut into slices whose DRAM traffic the engine plays beside
-the SMs' time. Three numbers are calibrated, none of them by shape: see docs/gpu.md.
+``attention`` say which kernels an operator takes. A kernel is cut into slices; the engine plays their DRAM traffic
+beside the SMs' time. A few numbers are calibrated, none of them by shape: see docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from simulator.accelerators.gpu.attention import Kept, count, effectual, kernels_of
 from simulator.accelerators.gpu.chip import Chip
 from simulator.accelerators.gpu.kernels import Kernel
-from simulator.accelerators.gpu.layers import layer_kernel
+from simulator.accelerators.gpu.layers import effectual_of, layer_kernel
 from simulator.accelerators.gpu.program import program_of
 from simulator.accelerators.gpu.rowwise import bag_kernel, rowwise_kernel, spmm_kernel
 from simulator.dataflow.layers import layer_of
@@ -89,23 +89,7 @@ def match(operator: Operator, geometry: int, check: bool) -> Match:
     if isinstance(operator, SpMM):
         return Match(operator, Kept(operator.macs, 0))
     counted = effectual_macs(operator)
-    return Match(operator, Kept(_counted(operator) if counted is None else counted, 0))
-
-
-def _counted(operator: Operator) -> int:
-    """Count the effectual multiply-accumulates of a decomposed convolution whose values are not known: by its mask."""
-    layer = layer_of(operator)
-    from simulator.trace import MaskTensor
-
-    weight = MaskTensor.of(layer.weight_mask().reshape(-1, *layer.weight_shape[2:]))
-    assert isinstance(operator, Conv2d)
-    whole = Conv2d(
-        operator.name, operator.input, weight=weight, stride=operator.stride, padding=operator.padding,
-        dilation=operator.dilation, groups=operator.groups,
-    )  # fmt: skip
-    counted = effectual_macs(whole)
-    assert counted is not None
-    return counted
+    return Match(operator, Kept(effectual_of(layer_of(operator)) if counted is None else counted, 0))
 
 
 def tile(operator: Operator, match: Match, chip: Chip) -> Program:

@@ -3,8 +3,8 @@
 ``match`` counts what the trace keeps; of column vectors also those that hold a kept connection: of ``v`` consecutive
 queries and a key, one of which keeps it. ``kernels_of`` says what each kernel of a mode does.
 
-Sources: Qu et al., DSA (arXiv 2110.11299), column vectors; Chen et al., Dfss (PPoPP 2023), N:M pruned in the epilogue of
-Q·Kᵀ, which writes the non-zeros and their metadata; Dao, FlashAttention-2 (2023).
+Sources: Liu, Qu et al., DSA (arXiv 2110.11299), column vectors; Chen, Qu et al., Dfss (PPoPP 2023), N:M pruned in the
+epilogue of Q·Kᵀ, which writes the non-zeros and their metadata; Dao, FlashAttention-2 (2023).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _Shape:
 
 
 def _shape(operator: Attention, width: int) -> _Shape:
-    N, H, L, D = operator.query.shape
+    N, H, L, _ = operator.query.shape
     G, S, E = operator.groups, operator.key_count, operator.value_size
     return _Shape(
         N * G, L * H // G, operator.query.size * width, operator.key.size * width, operator.value.size * width,
@@ -124,9 +124,7 @@ def _products(operator: Attention, chip: Chip, pruned: bool) -> Iterator[Kernel]
     names = ("scores", "scores_read", "weights", "weights_read")
     on_chip = frozenset(names) if kept + metadata <= chip.resident else frozenset()
     scores = Product(shape.batch, shape.rows, S, operator.head_size, shape.query, shape.key, kept + metadata)
-    yield product(
-        "scores", replace(scores, prunes=pruned), chip, ("query", "key"), "scores", on_chip
-    )
+    yield product("scores", replace(scores, prunes=pruned), chip, ("query", "key"), "scores", on_chip)
     softmax = Pass(
         elements=kept // chip.width,
         rows=shape.batch * shape.rows,
@@ -198,9 +196,7 @@ def _vectors(operator: Attention, kept: Kept, chip: Chip) -> Iterator[Kernel]:
     yield _gathered("spmm", kept.vectors, operator.value_size, chip, reads, {"output": shape.output})
 
 
-def _gathered(
-    name: str, vectors: int, size: int, chip: Chip, reads: dict[str, int], writes: dict[str, int]
-) -> Kernel:
+def _gathered(name: str, vectors: int, size: int, chip: Chip, reads: dict[str, int], writes: dict[str, int]) -> Kernel:
     rows = max(chip.attention.vector, MMA_ROWS)
     macs = vectors * rows * size
     multiply = macs / (chip.tensor_rate * chip.tensor.achieved)
@@ -215,7 +211,9 @@ def _gathered(
 
 def _detection(operator: Attention, chip: Chip) -> Iterator[Kernel]:
     """Yield the detector's kernels: X·P, Q̃ and K̃, S̃ = Q̃·K̃ᵀ at the chip's precision, and the selection."""
-    assert operator.tokens is not None and operator.projection is not None and operator.rank is not None
+    assert operator.tokens is not None
+    assert operator.projection is not None
+    assert operator.rank is not None
     width, rank = chip.width, operator.rank
     (N, L, C), S, H = operator.tokens.shape, operator.key_count, operator.heads
     sources = [("tokens", N * L, operator.tokens)]

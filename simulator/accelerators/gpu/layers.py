@@ -5,7 +5,8 @@ from __future__ import annotations
 from simulator.accelerators.gpu.chip import Chip
 from simulator.accelerators.gpu.kernels import Kernel, Pass, Product, over, product
 from simulator.dataflow.layers import Layer
-from simulator.trace import MatMul
+from simulator.trace import Conv2d, MaskTensor, MatMul
+from simulator.trace.effectual import effectual_macs
 
 DIRECT = 3
 """Instructions of a multiply-accumulate on the CUDA cores: two loads, one multiplication. Assumed."""
@@ -38,3 +39,22 @@ def layer_kernel(layer: Layer, chip: Chip) -> Kernel:
         chip,
     )
     return min(implicit, direct, key=lambda kernel: kernel.cycles)
+
+
+def effectual_of(layer: Layer) -> int:
+    """Count the effectual multiply-accumulates of a decomposed convolution whose values are not known: by its masks."""
+    operator = layer.operator
+    assert isinstance(operator, Conv2d)
+    G, K, *kernel = layer.weight_shape
+    whole = Conv2d(
+        operator.name,
+        operator.input,
+        weight=MaskTensor.of(layer.weight_mask().reshape(G * K, *kernel)),
+        stride=operator.stride,
+        padding=operator.padding,
+        dilation=operator.dilation,
+        groups=operator.groups,
+    )
+    counted = effectual_macs(whole)
+    assert counted is not None
+    return counted

@@ -1,8 +1,8 @@
 """What a GPU does between products: one kernel each, by instructions of an element.
 
-Counted from what the functions compute (PyTorch's softmax: a pass of its own for maximum, sum and result where a row has
-more than 1024 elements; Inductor's layer norm: Welford's mean and variance, then the result), one instruction for each
-addition, product, comparison and conversion; exponentials, divisions and hyperbolic tangents are parameters.
+Counted from what the functions compute (PyTorch's softmax: a pass of its own for maximum, sum and result where a row
+has more than 1024 elements; Inductor's layer norm: Welford's mean and variance, then the result), one instruction for
+each addition, product, comparison and conversion; exponentials, divisions and hyperbolic tangents are parameters.
 """
 
 from __future__ import annotations
