@@ -229,15 +229,38 @@ def main() -> None:
     print("\nDfss 2:4, A100, BF16 (published 1.38 to 1.86)")
     for length, full, pruned in dfss():
         print(f"n={length}: dense {full:.4f} ms, N:M {pruned:.4f} ms, {full / pruned:.2f}x")
-    print("\nV100, attention of one layer and sequence (Q·Kᵀ, softmax, A·V), ms")
+    print(
+        "\nV100, attention of one layer and sequence, ms: FP32, FP16; as eager models have it, each kernel waited for"
+    )
     for name, (heads, length, size) in DOTA_SHAPES.items():
         operator = attention(1, heads, length, size)
+        eager = SYNCHRONISED | {"attention.passes": "2"}
         times = [
-            milliseconds(operator, "v100", {"precision": precision, "launch.synchronised": waits})
+            milliseconds(operator, "v100", {"precision": precision} | how)
+            for how in ({}, eager)
             for precision in ("fp32", "fp16")
-            for waits in ("false", "true")
         ]
-        print(f"{name:24} FP32 {times[0]:.4f} (synchronised {times[1]:.4f}), FP16 {times[2]:.4f} ({times[3]:.4f})")
+        print(f"{name:24}{times[0]:8.4f}{times[1]:8.4f}   eager {times[2]:8.4f}{times[3]:8.4f}")
+    print("\nSensitivity: each assumed number halved and doubled; targets' median error and lines above 15 %")
+    for key, value in assumed():
+        for factor in (0.5, 2):
+            sizes = [abs(e) for line, _, e in errors({key: scaled(value, factor)}) if line.target]
+            over = sum(size > 0.15 for size in sizes)
+            print(f"{key:24}{scaled(value, factor):>8}: {statistics.median(sizes):6.1%} {over}")
+
+
+def assumed() -> list[tuple[str, str]]:
+    """Return the numbers of a100 that were assumed and that these lines use."""
+    return [
+        ("sm.latency", "600"), ("instructions.exp", "8"), ("instructions.divide", "9"), ("instructions.tanh", "15"),
+        ("dram.latency", "400 ns"), ("slice", "1024 KiB"), ("launch.device", "3000 ns"), ("l2.partitions", "2"),
+    ]  # fmt: skip
+
+
+def scaled(value: str, factor: float) -> str:
+    """Return a quantity, multiplied."""
+    number, _, unit = value.partition(" ")
+    return f"{max(1, int(float(number) * factor))} {unit}".strip()
 
 
 if __name__ == "__main__":

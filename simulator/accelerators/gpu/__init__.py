@@ -88,8 +88,11 @@ def match(operator: Operator, geometry: int, check: bool) -> Match:
         return Match(operator, count(operator, geometry))
     if isinstance(operator, SpMM):
         return Match(operator, Kept(operator.macs, 0))
+    if isinstance(operator, Conv2d) and operator.is_decomposed:
+        return Match(operator, Kept(effectual_of(layer_of(operator)), 0))
     counted = effectual_macs(operator)
-    return Match(operator, Kept(effectual_of(layer_of(operator)) if counted is None else counted, 0))
+    assert counted is not None  # of what else multiplies all are
+    return Match(operator, Kept(counted, 0))
 
 
 def tile(operator: Operator, match: Match, chip: Chip) -> Program:

@@ -125,6 +125,8 @@ def _products(operator: Attention, chip: Chip, pruned: bool) -> Iterator[Kernel]
     on_chip = frozenset(names) if kept + metadata <= chip.resident else frozenset()
     scores = Product(shape.batch, shape.rows, S, operator.head_size, shape.query, shape.key, kept + metadata)
     yield product("scores", replace(scores, prunes=pruned), chip, ("query", "key"), "scores", on_chip)
+    for _ in range(0 if pruned else chip.attention.passes):
+        yield over("pass", _over_scores(shape, chip, on_chip), chip)
     softmax = Pass(
         elements=kept // chip.width,
         rows=shape.batch * shape.rows,
@@ -139,6 +141,14 @@ def _products(operator: Attention, chip: Chip, pruned: bool) -> Iterator[Kernel]
         shape.batch, shape.rows, operator.value_size, S, kept + metadata, shape.value, shape.output, sparse=pruned
     )
     yield product("context", context, chip, ("weights_read", "value"), "output", on_chip)
+
+
+def _over_scores(shape: _Shape, chip: Chip, on_chip: frozenset[str]) -> Pass:
+    """Return an element-wise kernel that reads and writes all scores."""
+    elements = shape.scores // chip.width
+    moved = 0 if on_chip else shape.scores
+    streams = ({"scores_read": moved}, {"scores": moved}) if moved else ({}, {})
+    return Pass(elements, elements, 3, reads=streams[0], writes=streams[1])
 
 
 def _flash(operator: Attention, chip: Chip) -> Kernel:

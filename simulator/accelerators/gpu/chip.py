@@ -105,6 +105,8 @@ class AttentionMode(Part):
     epilogue of Q·Kᵀ; ``vector``: DSA, column vectors of consecutive queries that keep the same keys."""
     vector: Count
     """Consecutive queries of a vector, in the mode ``vector``."""
+    passes: Annotated[int, Field(ge=0)]
+    """Kernels more that go over the scores of dense attention before softmax: scaling, mask."""
 
 
 class Chip(Part):

@@ -42,7 +42,7 @@ def layer_kernel(layer: Layer, chip: Chip) -> Kernel:
 
 
 def effectual_of(layer: Layer) -> int:
-    """Count the effectual multiply-accumulates of a decomposed convolution whose values are not known: by its masks."""
+    """Count the effectual multiply-accumulates of a decomposed convolution, as every chip does: by its masks."""
     operator = layer.operator
     assert isinstance(operator, Conv2d)
     G, K, *kernel = layer.weight_shape
