@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from simulator import load_arch, simulate
@@ -18,9 +18,21 @@ from simulator.accelerators.gpu.kernels import TILES, Product, product
 from simulator.accelerators.gpu.kernels import Tile as MatrixTile
 from simulator.errors import InputError
 from simulator.results.result import Result
-from simulator.trace import Attention, Conv2d, DensityTensor, Linear, MaskTensor, Operator, Trace
+from simulator.trace import (
+    Attention,
+    Conv2d,
+    DensityTensor,
+    EmbeddingBag,
+    Linear,
+    MaskTensor,
+    Operator,
+    SpMM,
+    Trace,
+    ValueTensor,
+)
 from simulator.trace.connections import pack_rows, unpack_rows
 from tests.benchmarks.gpu import KERNELS, Line, attention, batched, dense, dfss, errors, linear, rowwise
+from tests.operators import attentions
 
 GPUS = ("v100", "a100", "h100", "h200")
 
@@ -124,6 +136,47 @@ def test_vectors_are_those_in_which_a_query_keeps_the_key(
         for first in range(0, queries, vector)
     ]
     np.testing.assert_array_equal(unpack_rows(coarsened(pack_rows(mask), vector), keys), expected)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(
+    operator=attentions(),
+    mode=st.sampled_from(("dense", "flash", "n_m", "vector")),
+    precision=st.sampled_from(("fp16", "tf32", "fp32")),
+    vector=st.integers(1, 9),
+    cache=st.sampled_from(("1 KiB", "40 MiB")),
+)
+def test_every_mode_keeps_the_laws(operator: Attention, mode: str, precision: str, vector: int, cache: str) -> None:
+    """Those asserted in every run, and that more bandwidth or latency less never makes one slower."""
+    assume(mode != "n_m" or precision != "fp32")
+    how = {"attention__mode": mode, "precision": precision, "attention__vector": str(vector), "l2__size": cache}
+    result = run(operator, **how)
+    pairs = sum(int(operator.kept_mask(*place).sum()) for place in np.ndindex(operator.images, operator.heads))
+    macs = result.summary["macs"]
+    size = operator.head_size + operator.value_size
+    assert macs["effectual"] == pairs * size or (mode == "n_m" and macs["effectual"] <= pairs * size)
+    assert macs["effectual"] <= macs["performed"]
+    assert run(operator, **how, dram__bandwidth="9000 GB/s").cycles <= result.cycles
+    assert run(operator, **how, dram__latency="0 ns").cycles <= result.cycles
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 200), st.integers(0, 2**32))
+def test_gathered_rows(rows: int, features: int, lookups: int, seed: int) -> None:
+    """A row that is looked up twice crosses the DRAM channel once while the table's rows fit the L2 cache."""
+    indices = np.random.default_rng(seed).integers(0, rows, max(1, lookups))
+    bag = EmbeddingBag(
+        "bag", DensityTensor((rows, features), 1.0, 0), ValueTensor(indices, bits=32),
+        ValueTensor(np.array([len(indices)]), bits=32),
+    )  # fmt: skip
+    result = run(bag)
+    moved = dict(zip(result.streams["stream"], result.streams["bytes"], strict=True))
+    sectors = -(-features * 2 // 32) * 32 * len(set(indices.tolist()))
+    assert sectors <= moved["table"] < sectors + 64
+    adjacency = np.random.default_rng(seed).random((rows, rows)) < 0.5
+    adjacency[0, 0] = True
+    product = SpMM.of("spmm", adjacency, DensityTensor((rows, features), 1.0, 0))
+    assert run(product).summary["macs"]["performed"] == product.macs
 
 
 def masked(density: float, block: int, length: int = 256) -> Attention:
