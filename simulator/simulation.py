@@ -116,7 +116,8 @@ def _run(
     match = matched() if cache is None else cache.get(key, matched)
     program = model.tile(operator, match, chip)
     for action in program.actions:
-        technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
+        if action.own_pj is None:
+            technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
     _require_room(program, memory)
     _require_countable(program, memory, chip.clock)
     timeline = play(program, memory.model, chip.clock)

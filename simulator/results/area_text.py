@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import simulator
-from simulator.accelerators import list_accelerators
+from simulator.accelerators import accelerator, list_accelerators
 from simulator.arch.published import list_published
 from simulator.results.area import AreaReport, Compared, Line, Reference, chip_report
 
@@ -79,8 +79,9 @@ def print_report(report: AreaReport, console: Console) -> None:
 
 
 def page() -> str:
-    """Return the page of all chips."""
-    names = sorted({*list_accelerators(), *list_published()})
+    """Return the page of all chips of which parts are known."""
+    made = (name for name in list_accelerators() if hasattr(accelerator(name), "parts"))
+    names = sorted({*made, *list_published()})
     return "\n".join([HEAD, *(line for name in names for line in _section(chip_report(name)))])
 
 
