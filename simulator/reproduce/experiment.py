@@ -52,7 +52,7 @@ class Work(Part):
     """The work of an experiment."""
 
     trace: str
-    """As for ``skipper run``; ``data:FILE`` is a file of the folder of real data."""
+    """As for ``skipper run``; ``data:FILE`` is a file of the folder of real data, ``here:FILE`` one beside the experiment."""
     set: Settings = Field(default_factory=dict)
     """Parameters of the workload."""
     without: str | None = None
@@ -126,6 +126,8 @@ class Named:
 
     name: str
     origin: str
+    folder: Path
+    """Where its own files are."""
     experiment: Experiment
 
 
@@ -145,16 +147,17 @@ def read_experiment(name_or_path: str | Path) -> Named:
     name = str(name_or_path)
     if name.endswith(SUFFIX):
         try:
-            text, origin = Path(name).read_text("utf-8"), name
+            text, origin, folder = Path(name).read_text("utf-8"), name, Path(name).parent
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise InputError(f"{name}: cannot read the experiment: {reason}") from None
     elif name in list_experiments():
         origin = f"experiments/{name}{SUFFIX}"
-        text = files("simulator.experiments").joinpath(f"{name}{SUFFIX}").read_text("utf-8")
+        file = Path(str(files("simulator.experiments").joinpath(f"{name}{SUFFIX}")))
+        text, folder = file.read_text("utf-8"), file.parent
     else:
         raise InputError(f"'{name}' is no experiment{nearest(name, (*list_experiments(), 'all'))}, or a .yaml file")
-    return Named(Path(name).stem, origin, _parsed(parse_yaml(text, origin), origin))
+    return Named(Path(name).stem, origin, folder, _parsed(parse_yaml(text, origin), origin))
 
 
 def _parsed(raw: Any, origin: str) -> Experiment:

@@ -77,7 +77,7 @@ def reproduce(named: Named, data: Path | None = None, progress: Callable[[str], 
 
     """
     experiment = named.experiment
-    values = Values(experiment, data, progress)
+    values = Values(experiment, data, named.folder, progress)
     try:
         outcomes = [Outcome(figure, _value(figure.ours, values, named, figure.name)) for figure in experiment.figures]
         tornados = [_tornado(named, values, place) for place in range(len(experiment.sensitivity))]

@@ -26,6 +26,7 @@ from simulator.simulation import MatchCache, simulate
 from simulator.trace import Trace, without
 
 DATA = "data:"
+HERE = "here:"
 
 
 class DataMissingError(InputError):
@@ -39,6 +40,8 @@ class Values(Mapping[str, float]):
     experiment: Experiment
     data: Path | None
     """Folder of the real data."""
+    here: Path
+    """Folder of the experiment's own files."""
     progress: Callable[[str], None] = lambda run: None
     changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further settings, chip by chip."""
@@ -52,7 +55,7 @@ class Values(Mapping[str, float]):
     def changing(self, chips: Sequence[str], settings: Mapping[str, str]) -> Values:
         """Return the values with some chips set otherwise; matches and traces are shared."""
         merged = {**self.changed, **{chip: {**self.changed.get(chip, {}), **settings} for chip in chips}}
-        return Values(self.experiment, self.data, self.progress, merged, self.cache, self.traces)
+        return Values(self.experiment, self.data, self.here, self.progress, merged, self.cache, self.traces)
 
     def scaling(self, parameter: str, factor: float) -> Values:
         """Return the values with a parameter of all works that set it multiplied; matches are shared."""
@@ -65,7 +68,7 @@ class Values(Mapping[str, float]):
 
         works = {name: scaled(work) for name, work in self.experiment.works.items()}
         experiment = self.experiment.model_copy(update={"works": works})
-        return Values(experiment, self.data, self.progress, self.changed, self.cache)
+        return Values(experiment, self.data, self.here, self.progress, self.changed, self.cache)
 
     @property
     def chips(self) -> Mapping[str, Equalised]:
@@ -94,6 +97,8 @@ class Values(Mapping[str, float]):
         return without(trace, [kind.strip() for kind in work.without.split(",")])[0]
 
     def _located(self, name: str) -> str:
+        if name.startswith(HERE):
+            return str(self.here / name.removeprefix(HERE))
         if not name.startswith(DATA):
             return name
         file = name.removeprefix(DATA)
