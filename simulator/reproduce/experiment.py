@@ -52,7 +52,7 @@ class Work(Part):
     """The work of an experiment."""
 
     trace: str
-    """As for ``skipper run``; ``data:FILE`` is a file of the folder of real data, ``here:FILE`` one beside the experiment."""
+    """As for ``skipper run``; ``data:FILE`` is of the folder of real data, ``here:FILE`` beside the experiment."""
     set: Settings = Field(default_factory=dict)
     """Parameters of the workload."""
     without: str | None = None
