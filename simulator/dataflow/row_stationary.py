@@ -139,7 +139,7 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
 
     All widths e of a strip, p, q, r and n are tried, with the largest t and m that fit then. ``bytes``: fewest bytes
     that cross the DRAM channel, uncompressed, then fewest cycles; ``cycles``: the other way round; ``product``: the
-    least product of both. Cycles are those of windows and of weights, without waiting for the ifmap.
+    least product of both. Cycles are those of as many passes as there are, each as long as a whole one.
     """
     array, vertical, horizontal = room.array, shape.vertical, shape.horizontal
     heights = np.arange(1, vertical.outputs + 1)
@@ -154,12 +154,25 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
         np.array([len(spans) for spans in strips]),
         np.array([int((before[spans[:, 3]] - before[spans[:, 2]]).sum()) for spans in strips]),
         (array.filter_spad, array.ifmap_spad // shape.reach, array.psum_spad, room.weights, room.fmaps),
-        (array.filter_words, array.psum_words, int(array.weights_ahead == "free")),
+        (array.filter_words, array.ifmap_words, array.psum_words, int(array.weights_ahead == "free")),
+        min(horizontal.stride, shape.reach),
+        _columns(horizontal),
+        array.ifmap_spad,
+        array.pipeline,
         ("bytes", "cycles", "product").index(rule),
     )
     if not found[0]:
         return None
     return Mapping(**dict(zip("mnepqrt", map(int, found), strict=True)))
+
+
+@kernel
+def _ranks(rule: int, moved: int, cycles: int) -> tuple[float, float]:
+    if rule == 0:
+        return float(moved), float(cycles)
+    if rule == 1:
+        return float(cycles), float(moved)
+    return float(cycles) * float(moved), float(moved)
 
 
 @kernel
@@ -171,13 +184,17 @@ def _search(
     strips: Counts,
     loaded: Counts,
     spads: tuple[int, int, int, int, int],
-    network: tuple[int, int, int],
+    network: tuple[int, int, int, int],
+    step: int,
+    columns: tuple[Counts, Counts, Counts],
+    ifmap_spad: int,
+    pipeline: int,
     rule: int,
 ) -> Counts:
     N, G, C, K = sizes
     R, S, E, F, W = extents
     filter_spad, columns_held, psum_spad, weight_room, fmap_room = spads
-    filter_words, psum_words, ahead = network
+    filter_words, ifmap_words, psum_words, ahead = network
     best, best_first, best_second = np.zeros(7, np.int64), np.inf, np.inf
     for e in range(1, E + 1):
         if e > 1 and strips[e - 1] == strips[e - 2] and sets[e - 1] == sets[e - 2]:
@@ -203,19 +220,24 @@ def _search(
                         same = filters == 1 and channels == 1 and -(-m // (p * t)) == 1
                         moved = N * C * loaded[e - 1] * W * (1 if stays else filters)
                         moved += K * C * R * S * (1 if same else images * strips[e - 1]) + N * K * E * F
-                        window = max(p * (q * S + 1), -(-p * t * e // psum_words))
+                        fed = -(-min(step, W) * heights[e - 1] * min(q * r, C) // ifmap_words)
+                        window = max(p * (q * S + 1), -(-p * t * e // psum_words), fed)
                         words = R * S * p * t * q * r
                         hidden = min(p * q * S, filter_spad - p * q * S) * ahead
                         load = -(-words * (p * q * S - hidden) // (p * q * S * filter_words))
                         passes = images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
-                        cycles = G * (passes * (0 if same else load) + -(-passes * N // images) * F * window)
-                        total = G * moved
-                        if rule == 0:
-                            first, second = float(total), float(cycles)
-                        elif rule == 1:
-                            first, second = float(cycles), float(total)
-                        else:
-                            first, second = float(cycles) * float(total), float(total)
+                        ready = 0 if same else load
+                        least = passes * ready + -(-passes * N // images) * F * window
+                        first, second = _ranks(rule, G * moved, G * least)
+                        if first > best_first or (first == best_first and second >= best_second):
+                            continue
+                        beyond, last, taps = columns
+                        delivery = -(-heights[e - 1] * min(q * r, C) // ifmap_words)
+                        window = max(p * (q * S + 1), -(-p * t * e // psum_words))
+                        places = ifmap_spad // q
+                        end = play_pass(n, beyond, last, taps, q, p, window, delivery, places, ready)[1]
+                        cycles = -(-passes * N // (images * n)) * (end + pipeline + R * r - 1)
+                        first, second = _ranks(rule, G * moved, G * max(cycles, least))
                         if first < best_first or (first == best_first and second < best_second):
                             best_first, best_second = first, second
                             best[:] = np.array((m, n, e, p, q, r, t))
@@ -514,8 +536,9 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     counts = walk_passes(
         passes.table,
         live,
-        np.ascontiguousarray(weights if computes else layer.weight_mask()),
-        np.ascontiguousarray(inputs if computes else np.zeros((1, 1, 1, 1, right.size), np.bool_)),
+        np.ascontiguousarray(layer.weight_mask()),
+        np.ascontiguousarray(weights if computes else np.zeros((1, 1, 1, 1, 1), np.int8)),
+        np.ascontiguousarray(inputs if computes else np.zeros((1, 1, 1, 1, right.size), np.int8)),
         (down.stride, down.padding, down.dilation, right.stride, right.padding, right.dilation),
         output,
         computes,

@@ -127,6 +127,7 @@ def count_live(mask: NDArray[np.bool_], taps: int, stride: int, padding: int, di
 def walk_passes(
     passes: Counts,
     live: Counts,
+    mask: NDArray[np.bool_],
     weights: NDArray[Any],
     inputs: NDArray[Any],
     shape: tuple[int, int, int, int, int, int],
@@ -140,7 +141,8 @@ def walk_passes(
     Args:
         passes: (passes, 9): group; images, filters, channels and output rows of each, from and beyond.
         live: (N, G, C, H, S): non-zeros that a tap meets along an ifmap row.
-        weights: (G, K, C, R, S).
+        mask: (G, K, C, R, S): weights that are not zero.
+        weights: (G, K, C, R, S), and
         inputs: (N, G, C, H, W); not looked at without values.
         shape: stride, padding and dilation, vertical and horizontal.
         output: (N, G, K, E, F), where sums are added to; not looked at without values.
@@ -152,7 +154,7 @@ def walk_passes(
 
     """
     down, above, apart, right, before, beside = shape
-    R, S = weights.shape[3:]
+    R, S = mask.shape[3], mask.shape[4]
     H, W = live.shape[3], inputs.shape[4]
     F = output.shape[4]
     counts = np.zeros((len(passes), 3), np.int64)
@@ -186,7 +188,7 @@ def walk_passes(
                     for k in range(k0, k1):
                         for s in range(S):
                             multiplied += met[s]
-                            if weights[g, k, c, r, s] != 0:
+                            if mask[g, k, c, r, s]:
                                 effectual += met[s]
         counts[i, 0], counts[i, 1], counts[i, 2] = multiplied, effectual, rows
     return counts
