@@ -225,7 +225,9 @@ def _search(
                         words = R * S * p * t * q * r
                         hidden = min(p * q * S, filter_spad - p * q * S) * ahead
                         load = -(-words * (p * q * S - hidden) // (p * q * S * filter_words))
-                        passes = images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
+                        passes = (
+                            images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
+                        )
                         ready = 0 if same else load
                         least = passes * ready + -(-passes * N // images) * F * window
                         first, second = _ranks(rule, G * moved, G * least)
@@ -289,6 +291,8 @@ class Passes:
     """Output rows."""
     rows: Counts
     """Ifmap rows, padding left out."""
+    heights: Counts
+    """How many of them the output rows need."""
     loads: NDArray[np.bool_]
     """Whether its ifmaps have to be loaded into the global buffer."""
     loads_weights: NDArray[np.bool_]
@@ -335,6 +339,7 @@ def passes_of(shape: Shape, mapping: Mapping) -> Passes:
         channels[c],
         strips[s, :2],
         strips[s, 2:],
+        np.array([len(shape.vertical.touched(range(first, beyond))) for first, beyond in strips[:, :2].tolist()])[s],
         _changes(held),
         _changes(weights),
         c == 0,
@@ -384,8 +389,7 @@ class Timing:
 def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passes: Passes) -> Timing:
     """Return how long each pass takes. It depends on shapes only: zeros are gated, never skipped."""
     n, f, c, e = (span[:, 1] - span[:, 0] for span in (passes.images, passes.filters, passes.channels, passes.outputs))
-    before = rows_before(shape.vertical)
-    h = before[passes.rows[:, 1]] - before[passes.rows[:, 0]]
+    h = passes.heights
     R, S, F = shape.vertical.kernel, shape.horizontal.kernel, shape.horizontal.outputs
     q, p = -(-c // mapping.r), -(-f // mapping.t)
     r, t = -(-c // q), -(-f // p)
@@ -474,9 +478,7 @@ def shape_of(layer: Layer) -> Shape:
     return Shape(layer.images, layer.groups, layer.channels, layer.filters, layer.vertical, layer.horizontal)
 
 
-def geometry_of(
-    operator: Operator, room: Room, given: tuple[GivenMapping, ...], rule: Rule
-) -> Geometry:
+def geometry_of(operator: Operator, room: Room, given: tuple[GivenMapping, ...], rule: Rule) -> Geometry:
     """Return the mapping of an operator: the first given one of its shape that fits, else the best by the rule.
 
     Raises:
