@@ -434,7 +434,8 @@ def _weights_ready(words: Counts, held: Counts, before: Counts, array: RowStatio
         return whole
     free = np.concatenate(([0], np.minimum(array.filter_spad - held[:-1], held[1:])))
     possible = words * free // (held * array.filter_words)
-    return whole - np.minimum(possible, np.concatenate(([0], before[:-1])))
+    ready: Counts = whole - np.minimum(possible, np.concatenate(([0], before[:-1])))
+    return ready
 
 
 def _columns(axis: Axis) -> tuple[Counts, Counts, Counts]:
@@ -618,7 +619,8 @@ class Stored:
         if not self.is_coded:
             before = np.concatenate(([0], np.cumsum(self.rows)))
             height = before[rows[:, 1]] - before[rows[:, 0]]
-            return np.diff(images)[:, 0] * np.diff(channels)[:, 0] * height * self.shape[4] * WORD
+            plain: Counts = np.diff(images)[:, 0] * np.diff(channels)[:, 0] * height * self.shape[4] * WORD
+            return plain
         kinds, which = np.unique(rows, axis=0, return_inverse=True)
         size = np.zeros(len(group), np.int64)
         for kind, (low, high) in enumerate(kinds.tolist()):
