@@ -240,6 +240,7 @@ def _stored(match: Match, chip: Chip) -> tuple[Stored, Stored]:
 
 
 def _units(match: Match, runs: _Runs, chip: Chip) -> dict[str, Unit]:
+    """Return the units; PEs without work, of a pass or of its last sets, wait for the others (imbalance)."""
     timing, pes = match.timing, chip.array.pes
     cycles = runs.array(timing.cycles)
     pe = {
@@ -247,7 +248,6 @@ def _units(match: Match, runs: _Runs, chip: Chip) -> dict[str, Unit]:
         "blocked": timing.used * timing.sums,
         "starved": timing.used * timing.stalls,
         "fill_drain": timing.used * (timing.waits + timing.drains),
-        "idle": (pes - timing.used) * timing.cycles,
     }
     sums = -(-timing.psum_words // chip.array.psum_words)
     return {
