@@ -127,14 +127,17 @@ def multipliers(chip: Chip) -> int:
 
 
 def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the columns of PEs that come nearest to that many multipliers, and buffers in proportion."""
+    """Return the columns of PEs that come nearest to that many multipliers, buffers and networks in proportion."""
     columns = max(1, round(multipliers / chip.array.rows))
-    scale = columns / chip.array.columns
-    return {
-        "array.columns": str(columns),
-        "global_buffer.fmap_banks": str(max(1, round(chip.global_buffer.fmap_banks * scale))),
-        "global_buffer.filter_banks": str(max(1, round(chip.global_buffer.filter_banks * scale))),
+    grown = {
+        "array.filter_words": chip.array.filter_words,
+        "array.ifmap_words": chip.array.ifmap_words,
+        "array.psum_words": chip.array.psum_words,
+        "global_buffer.fmap_banks": chip.global_buffer.fmap_banks,
+        "global_buffer.filter_banks": chip.global_buffer.filter_banks,
     }
+    scaled = {key: str(max(1, round(size * columns / chip.array.columns))) for key, size in grown.items()}
+    return {"array.columns": str(columns), **scaled}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
