@@ -22,8 +22,8 @@ from tests.real import DATA, needs_data
 
 ROOT = Path(__file__).parents[2]
 ASKED = {
-    "alexnet", "vgg16", "googlenet", "resnet18", "resnet34", "resnet50", "resnet152", "mobilenetv2", "squeezenet",
-    "efficientnet_b0", "vgg16_cifar10", "resnet18_cifar10", "resnet20_cifar10", "resnet56_cifar10",
+    "alexnet", "alexnet_groups", "vgg16", "googlenet", "resnet18", "resnet34", "resnet50", "resnet152", "mobilenetv2",
+    "squeezenet", "efficientnet_b0", "vgg16_cifar10", "resnet18_cifar10", "resnet20_cifar10", "resnet56_cifar10",
     "resnet152_cifar10", "mobilenetv2_cifar10", "bert_base", "bert_large", "gpt2", "gpt2_medium", "vit_b16",
     "deit_tiny", "deit_small", "deit_base", "lra_text", "lra_retrieval", "lra_image", "lra_pathfinder", "llama3_8b",
     "llama3_8b_decode", "dlrm_rm1", "dlrm_rm2", "dlrm_rm3",

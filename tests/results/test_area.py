@@ -154,7 +154,7 @@ def test_names_of_figures_differ() -> None:
 
 
 def test_rows_beyond_the_points_are_marked() -> None:
-    filters = next(line for line in chip_report("eyeriss").lines if line.component == "filter scratchpads")
+    filters = next(line for line in chip_report("eyeriss").lines if line.component == "filter_spad")
     assert (filters.size, filters.width) == (448, 16)
     assert all(row.beyond and not row.exact for row in filters.rows)
     assert "sram_read 512 B × 32 bit (nearest; beyond the rows): CACTI 7" in page()

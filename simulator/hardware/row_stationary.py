@@ -1,0 +1,194 @@
+"""The row-stationary array of Eyeriss: PEs that hold rows in scratchpads, and the networks that feed them.
+
+A PE computes rows of a 1-D convolution: the weights of p filters and q channels stay in its filter scratchpad while
+the ifmap slides through another, and p sums grow in a third. A window of one output column is q·S steps of p MACs, one
+per cycle, columns first, then channels, then filters; then p cycles in which the sums that come from the PE below, or
+from the global buffer, are added by the same adder (Chen et al., JSSC 2017, fig. 12). Every PE of a set does so at the
+same time. Beside that the network of the ifmap fills places as they become free, and that of the sums moves those of
+a window in and out while it lasts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from simulator.arch.part import Part
+from simulator.hardware.jit import kernel
+from simulator.program import Counts
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class RowStationaryArray(Part):
+    """Configuration of the array."""
+
+    rows: Count
+    """PEs along a column: sums move up it."""
+    columns: Count
+    """PEs along a row."""
+    filter_spad: Count
+    """Words of a PE's filter scratchpad."""
+    ifmap_spad: Count
+    """Words of a PE's ifmap scratchpad."""
+    psum_spad: Count
+    """Words of a PE's scratchpad of sums."""
+    zero_gating: bool
+    """Whether an ifmap value of zero leaves scratchpads and multiplier untouched. It takes its cycle all the same."""
+    filter_words: Count
+    """Weights that the network brings to the array per cycle, each to all PEs that need it."""
+    ifmap_words: Count
+    """Ifmap values per cycle likewise."""
+    psum_words: Count
+    """Sums per cycle into the array, and as many out of it at the same time."""
+    weights_ahead: Literal["free", "none"]
+    """Whether places of the filter scratchpad that a pass leaves free take weights of the next one meanwhile."""
+    pipeline: Annotated[int, Field(ge=0)]
+    """Stages from reading operands to the sum: cycles after the last MAC of a pass, and one for each PE above."""
+
+    @property
+    def pes(self) -> int:
+        """Number of PEs."""
+        return self.rows * self.columns
+
+
+@kernel
+def play_pass(
+    images: int,
+    beyond: Counts,
+    last: Counts,
+    taps: Counts,
+    channels: int,
+    filters: int,
+    window: int,
+    delivery: int,
+    places: int,
+    ready: int,
+) -> tuple[int, int]:
+    """Return the cycle at which the first window of a pass begins, and that at which the last one ends.
+
+    Columns of the ifmap are delivered in order, each as soon as there is a place for it, and leave in order.
+
+    Args:
+        images: each of which passes through all windows.
+        beyond: (windows,): columns of an ifmap row, padding left out, that have to be there for each window.
+        last: (columns,): the last window that needs each column, ascending,
+        taps: (columns,): and its taps that are done when the column is free there.
+        channels: q, and
+        filters: p of a PE: a column is used for q·p cycles.
+        window: cycles of a window, at least p·(q·S + 1).
+        delivery: cycles in which a column of all rows and channels is delivered.
+        places: columns that the ifmap scratchpads hold, at least those of a window.
+        ready: when the weights are there.
+
+    """
+    windows, columns = len(beyond), len(last)
+    freed = np.zeros(images * columns, np.int64)
+    arrived = left = 0
+    delivered = 0  # the latest column
+    now = begin = ready
+    for image in range(images):
+        before = image * columns
+        for w in range(windows):
+            while arrived < before + beyond[w]:
+                room = freed[arrived - places] if arrived >= places else 0
+                delivered = max(delivered, room) + delivery
+                arrived += 1
+            now = max(now, delivered)
+            if image == 0 and w == 0:
+                begin = now
+            while left < before + columns and last[left - before] == w:
+                freed[left] = now + taps[left - before] * channels * filters
+                left += 1
+            now += window
+    return begin, now
+
+
+@kernel
+def count_live(mask: NDArray[np.bool_], taps: int, stride: int, padding: int, dilation: int, windows: int) -> Counts:
+    """Count the non-zeros of each ifmap row (rows, W) that each tap meets in all windows: (rows, S)."""
+    rows, width = mask.shape
+    live = np.zeros((rows, taps), np.int64)
+    for row in range(rows):
+        for s in range(taps):
+            met = 0
+            for x in range(windows):
+                at = x * stride + s * dilation - padding
+                if 0 <= at < width and mask[row, at]:
+                    met += 1
+            live[row, s] = met
+    return live
+
+
+@kernel
+def walk_passes(
+    passes: Counts,
+    live: Counts,
+    mask: NDArray[np.bool_],
+    weights: NDArray[Any],
+    inputs: NDArray[Any],
+    shape: tuple[int, int, int, int, int, int],
+    output: Counts,
+    with_values: bool,
+) -> Counts:
+    """Walk the row primitives of all passes, pair their operands, and with values add the products up.
+
+    A row primitive is one row of a filter over one row of an ifmap, in all windows.
+
+    Args:
+        passes: (passes, 9): group; images, filters, channels and output rows of each, from and beyond.
+        live: (N, G, C, H, S): non-zeros that a tap meets along an ifmap row.
+        mask: (G, K, C, R, S): weights that are not zero.
+        weights: (G, K, C, R, S), and
+        inputs: (N, G, C, H, W); not looked at without values.
+        shape: stride, padding and dilation, vertical and horizontal.
+        output: (N, G, K, E, F), where sums are added to; not looked at without values.
+        with_values: whether to compute.
+
+    Returns:
+        (passes, 3): pairs whose ifmap value is not zero, pairs of two non-zeros, and ifmap rows that are no padding,
+        one for each row of a filter, channel and output row, of all images.
+
+    """
+    down, above, apart, right, before, beside = shape
+    R, S = mask.shape[3], mask.shape[4]
+    H, W = live.shape[3], inputs.shape[4]
+    F = output.shape[4]
+    counts = np.zeros((len(passes), 3), np.int64)
+    met = np.zeros(S, np.int64)
+    for i in range(len(passes)):
+        g, n0, n1, k0, k1 = passes[i, 0], passes[i, 1], passes[i, 2], passes[i, 3], passes[i, 4]
+        c0, c1, y0, y1 = passes[i, 5], passes[i, 6], passes[i, 7], passes[i, 8]
+        multiplied = effectual = rows = 0
+        for n in range(n0, n1):
+            for c in range(c0, c1):
+                for r in range(R):
+                    met[:] = 0
+                    for y in range(y0, y1):
+                        row = y * down + r * apart - above
+                        if row < 0 or row >= H:
+                            continue
+                        rows += 1
+                        for s in range(S):
+                            met[s] += live[n, g, c, row, s]
+                        if with_values:
+                            for k in range(k0, k1):
+                                for s in range(S):
+                                    weight = np.int64(weights[g, k, c, r, s])
+                                    for x in range(F):
+                                        at = x * right + s * beside - before
+                                        if at < 0 or at >= W:
+                                            continue
+                                        value = np.int64(inputs[n, g, c, row, at])
+                                        if value != 0:
+                                            output[n, g, k, y, x] += weight * value
+                    for k in range(k0, k1):
+                        for s in range(S):
+                            multiplied += met[s]
+                            if mask[g, k, c, r, s]:
+                                effectual += met[s]
+        counts[i, 0], counts[i, 1], counts[i, 2] = multiplied, effectual, rows
+    return counts
