@@ -3,8 +3,9 @@
 ``CHIP.WORK.QUANTITY`` of a whole run: ``cycles``, ``seconds``, ``ms``, ``us``, ``energy_pj``, ``dram_bytes``,
 ``dram_read_bytes``, ``dram_write_bytes``, ``utilization``, ``watts``, ``macs_dense``, ``macs_effectual``,
 ``macs_performed``, ``actions_KIND`` (how often an action of that kind of the technology table was done) and
-``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of ``operators.parquet``, and
-``ms``, ``us``, ``dram_bytes``. ``CHIP.multipliers`` and ``CHIP.area_mm2`` are of the chip.
+``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of
+``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` (how long its tiles hold a stage), ``chip_pj``
+(without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``, ``CHIP.area_mm2`` are of the chip.
 """
 
 from __future__ import annotations
@@ -181,7 +182,29 @@ def _of_operator(result: Result, operator: str) -> dict[str, float]:
         raise InputError(f"{result.trace} has no operator '{operator}'{nearest(operator, table['operator'])}")
     place = table["operator"].index(operator)
     row = {key: column[place] for key, column in table.items()}
+    for stage in result.operators[place].program.stages:
+        row[f"{stage.name}_ms"] = int(stage.cycles.sum()) / result.clock * 1e3
+    row["chip_pj"] = row["energy_pj"] - _dram_energy(result, operator)
+    for action, count in _actions(result, operator).items():
+        row[f"accesses_{action}"] = count
     return _with_units({k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)})
+
+
+def _dram_energy(result: Result, operator: str) -> float:
+    """Return the picojoules of an operator's DRAM."""
+    columns = (result.actions["operator"], result.actions["component"], result.energies)
+    return sum(pj for name, component, pj in zip(*columns, strict=True) if (name, component) == (operator, "dram"))
+
+
+def _actions(result: Result, operator: str) -> dict[str, int]:
+    """Return how often each component did each action."""
+    found: dict[str, int] = {}
+    columns = (result.actions[name] for name in ("operator", "component", "action", "count"))
+    for name, component, action, count in zip(*columns, strict=True):
+        if name == operator:
+            key = f"{component}_{action}".replace(" ", "_").replace("-", "_")
+            found[key] = found.get(key, 0) + count
+    return found
 
 
 def _with_units(values: dict[str, float]) -> dict[str, float]:
