@@ -1,0 +1,391 @@
+"""A dense systolic array with SRAM for inputs, weights and outputs: it skips nothing, so others are measured by it.
+
+The array and its cycles are those of SCALE-Sim (``simulator.hardware.systolic_array``). Here are its buffers, each
+double-buffered, how folds fill them, what each tile moves, what the PEs do meanwhile, and what costs energy. Every pair
+of operands is multiplied, zeros and padding included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from simulator.arch.part import Part
+from simulator.arch.units import Hertz
+from simulator.dataflow.folds import Match, Pieces, Product, match, require_same
+from simulator.dataflow.layers import layer_of
+from simulator.dataflow.residency import Filled, Need, fill
+from simulator.dataflow.windows import cumulative
+from simulator.errors import InputError
+from simulator.hardware.buffer import Buffer
+from simulator.hardware.dram import SimpleChannel, whole_bursts
+from simulator.hardware.systolic_array import SystolicArray
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, Stream, logic, memory, unit_of
+from simulator.trace import Operator
+
+__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+
+DEEPER: tuple[str, ...] = ()
+"""There are no queues."""
+WIDER = ("array.columns",)
+"""Parameters of which twice as much never makes a run slower where the work divides evenly."""
+PARTIAL: Final = 4
+"""Bytes of a sum, as long as it is not complete."""
+BUFFERS: Final = ("input_buffer", "weight_buffer", "output_buffer")
+
+
+class Processing(Part):
+    """What the PEs do."""
+
+    operand_bits: Literal[8, 16]
+    """Of inputs, weights and outputs, on chip and in DRAM; sums have 32."""
+    zero_gating: bool
+    """Whether a PE that meets a zero leaves multiplier and adder alone: less energy, the same cycles."""
+
+
+class Tiling(Part):
+    """How folds are gathered into tiles."""
+
+    folds: Annotated[int, Field(ge=1)]
+    """Folds of a tile at most; fewer where the buffers are too small."""
+
+
+class Chip(Part):
+    """The configuration of a systolic array and its buffers."""
+
+    clock: Hertz
+    """Core clock; the channel of the DRAM keeps its own time."""
+    technology: str
+    """Table of energies, in arch_configs/technology."""
+    array: SystolicArray
+    pe: Processing
+    input_buffer: Buffer
+    weight_buffer: Buffer
+    output_buffer: Buffer
+    dram: SimpleChannel
+    tiling: Tiling
+
+    @property
+    def operand(self) -> int:
+        """Bytes of an operand."""
+        return self.pe.operand_bits // 8
+
+    @property
+    def halves(self) -> tuple[int, int, int]:
+        """Bytes that a tile may fill of each buffer."""
+        return self.input_buffer.half, self.weight_buffer.half, self.output_buffer.half
+
+    def asked(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """Return the bytes per cycle that an array of so many rows and columns asks of each buffer at most."""
+        sums = 2 * PARTIAL * columns  # read, added to, written
+        inputs, weights, outputs = {
+            "output": (rows, columns, columns * self.operand),
+            "weight": (rows, columns, sums),
+            "input": (columns, rows, sums),
+        }[self.array.dataflow]
+        return inputs * self.operand, weights * self.operand, outputs
+
+
+def multipliers(chip: Chip) -> int:
+    """Return the number of PEs."""
+    return chip.array.rows * chip.array.columns
+
+
+def resized(chip: Chip, multipliers: int) -> dict[str, str]:
+    """Return rows and columns, at most twice as many of the one as of the other, and the banks that feed them."""
+    side = math.isqrt(multipliers)
+    shapes = [(rows, round(multipliers / rows)) for rows in range(side, max(1, round(side / math.sqrt(2))) - 1, -1)]
+    rows, columns = min(shapes, key=lambda shape: abs(shape[0] * shape[1] - multipliers))
+    settings = {"array.rows": str(rows), "array.columns": str(columns)}
+    for name, asked in zip(BUFFERS, chip.asked(rows, columns), strict=True):
+        buffer: Buffer = getattr(chip, name)
+        banks = -(-asked * 8 // (buffer.ports * buffer.width_bits))
+        settings[f"{name}.banks"] = str(max(banks, buffer.banks))
+    return settings
+
+
+def parts(chip: Chip) -> tuple[Instances, ...]:
+    """Return what the chip is made of; without control, clock tree and wires."""
+    return tuple(_parts(chip))
+
+
+def _parts(chip: Chip) -> Iterator[Instances]:
+    pes, held = multipliers(chip), 2 * chip.operand + PARTIAL
+    yield from logic("pe", f"multiply_{chip.pe.operand_bits}b", pes)
+    yield from logic("pe", "add_32b", pes)
+    yield from logic("pe_registers", "register_8b", pes * held, pes * 2 * held)
+    for name in BUFFERS:
+        buffer: Buffer = getattr(chip, name)
+        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+
+
+def geometry(operator: Operator, chip: Chip) -> SystolicArray:
+    """Return what matching ``operator`` depends on.
+
+    Raises:
+        InputError: the chip has no way to run the operator.
+
+    """
+    layer_of(operator)
+    widest = max(tensor.bits for role, tensor in operator.tensors.items() if role != "output")
+    if widest > chip.pe.operand_bits:
+        raise InputError(
+            f"operator '{operator.name}' has operands of {widest} bits, but the PEs multiply {chip.pe.operand_bits}; "
+            "set pe.operand_bits to 16"
+            if widest <= 16
+            else f"operator '{operator.name}' has operands of {widest} bits, but the PEs multiply 16 at most"
+        )
+    for name, asked in zip(BUFFERS, chip.asked(chip.array.rows, chip.array.columns), strict=True):
+        given = getattr(chip, name).bytes_per_cycle
+        if given < asked:
+            raise InputError(
+                f"operator '{operator.name}': the array asks {name} for {asked} bytes per cycle, but it gives {given}; "
+                f"enlarge {name}.banks"
+            )
+    return chip.array
+
+
+def tile(operator: Operator, match: Match, chip: Chip) -> Program:
+    """Gather folds into tiles that fit the buffers, and say what each tile moves and does.
+
+    Raises:
+        InputError: not even one step of a fold fits the buffers.
+
+    """
+    return _Tiles(match, chip, *_cut(match.product, chip)).program()
+
+
+def _steps(product: Product, chip: Chip) -> tuple[int, bool]:
+    """Return the steps of a piece at most, for its weights and outputs, and whether sums of a column of folds stay."""
+    array, operand = chip.array, chip.operand
+    rows, columns, steps = Pieces(array, product.extents, 1).full
+    folded = array.dataflow != "output" and array.rows < product.layer.reduction
+    result = PARTIAL if folded else operand
+    stay = folded and steps * columns * result <= chip.output_buffer.half
+    of_fold, of_step = {  # bytes of weights and outputs that a piece needs, whatever its steps, and for each of them
+        "output": ((0, rows * columns * result), (columns * operand, 0)),
+        "weight": ((rows * columns * operand, 0), (0, columns * result)),
+        "input": ((0, 0), (rows * operand, columns * result)),
+    }[array.dataflow]
+    limit = steps
+    for name, whole, each in zip(BUFFERS[1:], of_fold, of_step, strict=True):
+        half = getattr(chip, name).half
+        if stay and name == "output_buffer":
+            continue
+        if whole + each > half:
+            raise InputError(
+                f"operator '{product.layer.name}': a step of a fold needs {whole + each} bytes of {name}, but half of "
+                f"it holds {half}; enlarge {name}.size"
+            )
+        limit = min(limit, half // each) if each else limit
+    return limit, stay
+
+
+def _cut(product: Product, chip: Chip) -> tuple[Pieces, Filled, bool]:
+    """Return the pieces of a group, the tiles that they fill, and whether sums stay on chip."""
+    steps, stay = _steps(product, chip)
+    while True:
+        pieces = Pieces(chip.array, product.extents, steps)
+        needs = _weights_needed(pieces, chip), _outputs_needed(pieces, chip, stay)
+        filled = fill(product, pieces, *needs, chip.halves, chip.pe.operand_bits, chip.tiling.folds)
+        if filled.largest <= chip.input_buffer.half:
+            return pieces, filled, stay
+        if steps == 1 or chip.array.dataflow == "input":
+            raise InputError(
+                f"operator '{product.layer.name}': a step of a fold needs {filled.largest} bytes of input_buffer, but "
+                f"half of it holds {chip.input_buffer.half}; enlarge input_buffer.size"
+            )
+        steps = max(1, steps // 2)
+
+
+def _weights_needed(pieces: Pieces, chip: Chip) -> Need:
+    """Return the weights of each piece; what stays in the PEs is there once for all pieces of a fold."""
+    folds, parts = pieces.counts[1:]
+    region = {
+        "output": pieces.column * parts + pieces.part,
+        "weight": pieces.column * folds + pieces.row,
+        "input": pieces.row * parts + pieces.part,
+    }[pieces.array.dataflow]
+    return Need(region, pieces.size(1) * pieces.size(2) * chip.operand)
+
+
+def _outputs_needed(pieces: Pieces, chip: Chip, stay: bool) -> Need:
+    """Return the outputs of each piece: complete ones of a fold, or sums, of all folds of a column where they stay."""
+    _, columns, steps = pieces.along
+    if pieces.array.dataflow == "output":
+        return Need(pieces.column * pieces.counts[1] + pieces.row, pieces.size(0) * pieces.size(2) * chip.operand)
+    if stay:
+        return Need(pieces.column, columns * pieces.full[2] * PARTIAL)
+    result = PARTIAL if pieces.counts[1] > 1 else chip.operand
+    return Need(np.arange(len(columns)), columns * steps * result)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tiles:
+    """The tiles of an operator: those of a group, once for each."""
+
+    match: Match
+    chip: Chip
+    pieces: Pieces
+    filled: Filled
+    stay: bool
+    """Whether the sums of a column of folds stay in the output buffer until they are complete."""
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return self.match.product.layer.groups
+
+    @cached_property
+    def starts(self) -> Counts:
+        """The first piece of each tile of a group."""
+        starts: Counts = np.flatnonzero(np.diff(self.filled.tile, prepend=-1))
+        return starts
+
+    def add(self, of_pieces: Counts) -> Counts:
+        """Add up by tile what is given by piece: (tiles,) of all groups."""
+        return np.tile(np.add.reduceat(of_pieces, self.starts), self.groups)
+
+    def stream(self, name: str, size: Counts, at: Counts, stored: int, compulsory: int) -> Stream:
+        """Return a stream of which ``size`` bytes of each piece begin at ``at`` in the ``stored`` ones of a group."""
+        far = np.where(size > 0, at, np.iinfo(np.int64).max)
+        first = np.tile(np.minimum.reduceat(far, self.starts), self.groups)
+        moved = self.add(size)
+        group = np.repeat(np.arange(self.groups), len(self.starts)) * stored
+        return Stream(
+            name, whole_bursts(moved, self.chip.dram.burst), np.where(moved > 0, first + group, 0), compulsory
+        )
+
+    @cached_property
+    def complete(self) -> NDArray[np.bool_]:
+        """(pieces,): whether what leaves the array is complete; where outputs stay, at the end of their fold."""
+        ends: NDArray[np.bool_] = self.pieces.row == self.pieces.counts[1] - 1
+        return self.pieces.last if self.pieces.array.dataflow == "output" else ends
+
+    @cached_property
+    def results(self) -> Counts:
+        """(pieces,): outputs or sums that leave the array."""
+        results = self.pieces.size(0) * self.pieces.size(2)
+        return results * self.pieces.last if self.pieces.array.dataflow == "output" else results
+
+    @cached_property
+    def added_to(self) -> Counts:
+        """(pieces,): sums that those of folds before are added to."""
+        if self.pieces.array.dataflow == "output":
+            return np.zeros_like(self.results)
+        return self.results * (self.pieces.row > 0)
+
+    @cached_property
+    def spilled(self) -> bool:
+        """Whether sums go to the DRAM and back between folds."""
+        return self.pieces.array.dataflow != "output" and self.pieces.counts[1] > 1 and not self.stay
+
+    @cached_property
+    def stored(self) -> Counts:
+        """(pieces,): bytes of complete outputs."""
+        return self.results * self.complete * self.chip.operand
+
+    def partial(self, which: NDArray[np.bool_]) -> Counts:
+        """(pieces,): bytes of sums that cross the DRAM channel one way."""
+        return self.results * which * PARTIAL if self.spilled else np.zeros_like(self.results)
+
+    def streams(self) -> tuple[tuple[Stream, ...], tuple[Stream, ...]]:
+        """Return what is read and written."""
+        layer, filled, operand = self.match.product.layer, self.filled, self.chip.operand
+        needs = _weights_needed(self.pieces, self.chip)
+        sizes = np.zeros(int(needs.region.max()) + 1, np.int64)
+        sizes[needs.region] = needs.size
+        inputs = math.prod(layer.input_shape) // layer.groups * operand
+        M, K, N = self.match.product.extents
+        reads = [
+            self.stream("input", filled.inputs, filled.inputs_at, inputs, filled.touched * self.groups),
+            self.stream(
+                "weight",
+                filled.weights,
+                cumulative(sizes)[needs.region],
+                K * N * operand,
+                K * N * operand * self.groups,
+            ),
+        ]
+        outputs = M * N * operand
+        writes = [self.stream("output", self.stored, cumulative(self.stored)[:-1], outputs, outputs * self.groups)]
+        if self.spilled:
+            at = cumulative(self.results * PARTIAL)[:-1] % max(1, M * N * PARTIAL)
+            reads.append(self.stream("partial_sums", self.partial(self.pieces.row > 0), at, 0, 0))
+            writes.append(self.stream("spilled_sums", self.partial(~self.complete), at, 0, 0))
+        return tuple(reads), tuple(writes)
+
+    def program(self) -> Program:
+        """Return the Program."""
+        match, chip, array = self.match, self.chip, self.match.array
+        rows, columns, steps = self.pieces.along
+        overhead = self.add(self.pieces.overhead)
+        overhead[-1] -= array.last
+        cycles, pairs = self.add(steps) + overhead, self.add(rows * columns * steps)
+        name, pes = match.operator.name, multipliers(chip)
+        require_same(name, int(cycles.sum()), match.cycles, "cycles")
+        require_same(name, int(pairs.sum()), match.pairs, "products")
+        unit = unit_of({"busy": pairs, "fill_drain": pes * overhead}, pes, cycles)
+        reads, writes = self.streams()
+        return Program(
+            operator=name,
+            mapping=f"{array.dataflow}_stationary",
+            stages=(Stage("array", cycles, {"pe": unit}),),
+            reads=reads,
+            writes=writes,
+            depth=2,
+            actions=(*self.pe_actions(pairs), *self.buffer_actions()),
+            macs=Macs(match.operator.macs, match.effectual, match.pairs),
+            peak=pes,
+            floors={"pe": -(-match.pairs // pes)},
+        )
+
+    def pe_actions(self, pairs: Counts) -> Iterator[Action]:
+        """Count products, and the registers through which operands and sums pass, or in which they stay."""
+        chip = self.chip
+        worked = np.array([self.match.effectual]) if chip.pe.zero_gating else pairs
+        yield Action("pe", "multiply", f"multiply_{chip.pe.operand_bits}b", worked)
+        yield Action("pe", "add", "add_32b", worked)
+        passing = PARTIAL + (2 if chip.array.dataflow == "output" else 1) * chip.operand
+        loaded = 0 if chip.array.dataflow == "output" else self.add(self.stationary) * chip.operand
+        yield Action("pe_registers", "write", "register_8b", pairs * passing + loaded)
+        yield Action("pe_registers", "read", "register_8b", pairs * (PARTIAL + 2 * chip.operand))
+
+    @cached_property
+    def stationary(self) -> Counts:
+        """(pieces,): operands that are loaded to stay."""
+        rows, columns, _ = self.pieces.along
+        return rows * columns * self.pieces.first
+
+    def buffer_actions(self) -> Iterator[Action]:
+        """Count accesses to the buffers."""
+        rows, columns, steps = self.pieces.along
+        fed = {
+            "output": (rows * steps, columns * steps),
+            "weight": (rows * steps, self.stationary),
+            "input": (self.stationary, rows * steps),
+        }[self.pieces.array.dataflow]
+        operand = self.chip.operand
+        kept = np.where(self.complete, operand, PARTIAL) * self.results
+        there_and_back = self.partial(self.pieces.row > 0), self.partial(~self.complete)
+        moved = {
+            "input_buffer": (self.filled.inputs, fed[0] * operand),
+            "weight_buffer": (self.filled.weights, fed[1] * operand),
+            "output_buffer": (
+                kept + there_and_back[0],
+                self.added_to * PARTIAL + self.stored + there_and_back[1],
+            ),
+        }
+        for name, (into, out) in moved.items():
+            buffer: Buffer = getattr(self.chip, name)
+            bank = {"size": buffer.bank, "width": buffer.width_bits}
+            for action, size in (("write", into), ("read", out)):
+                count = -(-self.add(size) * 8 // buffer.width_bits)
+                yield Action(name, action, f"sram_{action}{buffer.suffix}", count, **bank)
