@@ -127,7 +127,7 @@ def test_what_fits_crosses_the_channel_once() -> None:
 
 
 def test_what_does_not_fit_is_loaded_again() -> None:
-    """Worked by hand: 256 × 1024 inputs, the 32 rows of a fold fill half of the buffer: all come for each 32 filters."""
+    """Worked by hand: 256 × 1024 inputs, a fold's 32 rows fill half of the buffer: all come for each 32 filters."""
     result = run(gemm(256, 1024, 96))
     sizes = {stream.name: int(stream.size.sum()) for stream in result.program.reads}
     assert sizes == {"input": 3 * 256 * 1024, "weight": 96 * 1024}
