@@ -1,9 +1,4 @@
-"""A dense systolic array with SRAM for inputs, weights and outputs: it skips nothing, so others are measured by it.
-
-The array and its cycles are those of SCALE-Sim (``simulator.hardware.systolic_array``). Here are its buffers, each
-double-buffered, how folds fill them, what each tile moves, what the PEs do meanwhile, and what costs energy. Every pair
-of operands is multiplied, zeros and padding included.
-"""
+"""How folds fill the buffers of a systolic array, what each tile moves, what its PEs do, and what costs energy."""
 
 from __future__ import annotations
 
@@ -11,149 +6,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from simulator.arch.part import Part
-from simulator.arch.units import Hertz
-from simulator.dataflow.folds import Match, Pieces, Product, match, require_same
-from simulator.dataflow.layers import layer_of
+from simulator.accelerators.systolic.chip import BUFFERS, PARTIAL, Chip
+from simulator.dataflow.folds import Match, Pieces, Product, require_same
 from simulator.dataflow.residency import Filled, Need, fill
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
-from simulator.hardware.dram import SimpleChannel, whole_bursts
-from simulator.hardware.systolic_array import SystolicArray
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, Stream, logic, memory, unit_of
-from simulator.trace import Operator
-
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
-
-DEEPER: tuple[str, ...] = ()
-"""There are no queues."""
-WIDER = ("array.columns",)
-"""Parameters of which twice as much never makes a run slower where the work divides evenly."""
-PARTIAL: Final = 4
-"""Bytes of a sum, as long as it is not complete."""
-BUFFERS: Final = ("input_buffer", "weight_buffer", "output_buffer")
+from simulator.hardware.dram import whole_bursts
+from simulator.program import Action, Counts, Macs, Program, Stage, Stream, unit_of
 
 
-class Processing(Part):
-    """What the PEs do."""
-
-    operand_bits: Literal[8, 16]
-    """Of inputs, weights and outputs, on chip and in DRAM; sums have 32."""
-    zero_gating: bool
-    """Whether a PE that meets a zero leaves multiplier and adder alone: less energy, the same cycles."""
-
-
-class Tiling(Part):
-    """How folds are gathered into tiles."""
-
-    folds: Annotated[int, Field(ge=1)]
-    """Folds of a tile at most; fewer where the buffers are too small."""
-
-
-class Chip(Part):
-    """The configuration of a systolic array and its buffers."""
-
-    clock: Hertz
-    """Core clock; the channel of the DRAM keeps its own time."""
-    technology: str
-    """Table of energies, in arch_configs/technology."""
-    array: SystolicArray
-    pe: Processing
-    input_buffer: Buffer
-    weight_buffer: Buffer
-    output_buffer: Buffer
-    dram: SimpleChannel
-    tiling: Tiling
-
-    @property
-    def operand(self) -> int:
-        """Bytes of an operand."""
-        return self.pe.operand_bits // 8
-
-    @property
-    def halves(self) -> tuple[int, int, int]:
-        """Bytes that a tile may fill of each buffer."""
-        return self.input_buffer.half, self.weight_buffer.half, self.output_buffer.half
-
-    def asked(self, rows: int, columns: int) -> tuple[int, int, int]:
-        """Return the bytes per cycle that an array of so many rows and columns asks of each buffer at most."""
-        sums = 2 * PARTIAL * columns  # read, added to, written
-        inputs, weights, outputs = {
-            "output": (rows, columns, columns * self.operand),
-            "weight": (rows, columns, sums),
-            "input": (columns, rows, sums),
-        }[self.array.dataflow]
-        return inputs * self.operand, weights * self.operand, outputs
-
-
-def multipliers(chip: Chip) -> int:
-    """Return the number of PEs."""
-    return chip.array.rows * chip.array.columns
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return rows and columns, at most twice as many of the one as of the other, and the banks that feed them."""
-    side = math.isqrt(multipliers)
-    shapes = [(rows, round(multipliers / rows)) for rows in range(side, max(1, round(side / math.sqrt(2))) - 1, -1)]
-    rows, columns = min(shapes, key=lambda shape: abs(shape[0] * shape[1] - multipliers))
-    settings = {"array.rows": str(rows), "array.columns": str(columns)}
-    for name, asked in zip(BUFFERS, chip.asked(rows, columns), strict=True):
-        buffer: Buffer = getattr(chip, name)
-        banks = -(-asked * 8 // (buffer.ports * buffer.width_bits))
-        settings[f"{name}.banks"] = str(max(banks, buffer.banks))
-    return settings
-
-
-def parts(chip: Chip) -> tuple[Instances, ...]:
-    """Return what the chip is made of; without control, clock tree and wires."""
-    return tuple(_parts(chip))
-
-
-def _parts(chip: Chip) -> Iterator[Instances]:
-    pes, held = multipliers(chip), 2 * chip.operand + PARTIAL
-    yield from logic("pe", f"multiply_{chip.pe.operand_bits}b", pes)
-    yield from logic("pe", "add_32b", pes)
-    yield from logic("pe_registers", "register_8b", pes * held, pes * 2 * held)
-    for name in BUFFERS:
-        buffer: Buffer = getattr(chip, name)
-        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
-
-
-def geometry(operator: Operator, chip: Chip) -> SystolicArray:
-    """Return what matching ``operator`` depends on.
-
-    Raises:
-        InputError: the chip has no way to run the operator.
-
-    """
-    layer_of(operator)
-    widest = max(tensor.bits for role, tensor in operator.tensors.items() if role != "output")
-    if widest > chip.pe.operand_bits:
-        raise InputError(
-            f"operator '{operator.name}' has operands of {widest} bits, but the PEs multiply {chip.pe.operand_bits}; "
-            "set pe.operand_bits to 16"
-            if widest <= 16
-            else f"operator '{operator.name}' has operands of {widest} bits, but the PEs multiply 16 at most"
-        )
-    for name, asked in zip(BUFFERS, chip.asked(chip.array.rows, chip.array.columns), strict=True):
-        given = getattr(chip, name).bytes_per_cycle
-        if given < asked:
-            raise InputError(
-                f"operator '{operator.name}': the array asks {name} for {asked} bytes per cycle, but it gives {given}; "
-                f"enlarge {name}.banks"
-            )
-    return chip.array
-
-
-def tile(operator: Operator, match: Match, chip: Chip) -> Program:
-    """Gather folds into tiles that fit the buffers, and say what each tile moves and does.
+def product_program(match: Match, chip: Chip) -> Program:
+    """Gather the folds of a product into tiles.
 
     Raises:
         InputError: not even one step of a fold fits the buffers.
@@ -329,7 +197,7 @@ class _Tiles:
         overhead = self.add(self.pieces.overhead)
         overhead[-1] -= array.last
         cycles, pairs = self.add(steps) + overhead, self.add(rows * columns * steps)
-        name, pes = match.operator.name, multipliers(chip)
+        name, pes = match.operator.name, chip.pes
         require_same(name, int(cycles.sum()), match.cycles, "cycles")
         require_same(name, int(pairs.sum()), match.pairs, "products")
         unit = unit_of({"busy": pairs, "fill_drain": pes * overhead}, pes, cycles)
