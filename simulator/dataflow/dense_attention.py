@@ -1,7 +1,7 @@
 """Attention without any skipping: two dense products for every head, one after the other, and a softmax between.
 
 Q·Kᵀ gives the scores, all of them, of a causal map those of the future, too; A·V weights the values. The softmax in
-between is no work of the array, and its time and energy are not counted.
+between is no work of the array.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The array and its cycles are those of SCALE-Sim (``simulator.hardware.systolic_array``); its buffers, each
 double-buffered, how folds fill them and what each tile moves are in ``tiles``. Every pair of operands is multiplied,
-zeros and padding included. Attention is two dense products for each head.
+zeros and padding included. Attention is two dense products for each head; what happens
+between products, softmax among it, takes a vector unit.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from collections.abc import Iterator
 
 from simulator.accelerators.systolic.attention import attention_program
 from simulator.accelerators.systolic.chip import BUFFERS, PARTIAL, Chip
+from simulator.accelerators.systolic.rowwise import rowwise_program
 from simulator.accelerators.systolic.tiles import product_program
 from simulator.dataflow import folds
 from simulator.dataflow.dense_attention import AttentionGeometry, AttentionMatch, match_attention
 from simulator.dataflow.layers import layer_of
+from simulator.dataflow.token_parallel import RowwiseMatch
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.systolic_array import SystolicArray
 from simulator.program import Instances, Program, logic, memory
-from simulator.trace import Attention, Operator
+from simulator.trace import Attention, Operator, Rowwise
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+
+AnyMatch = folds.Match | AttentionMatch | RowwiseMatch
 
 DEEPER: tuple[str, ...] = ()
 """There are no queues."""
@@ -58,6 +63,7 @@ def _parts(chip: Chip) -> Iterator[Instances]:
     yield from logic("pe", f"multiply_{chip.pe.operand_bits}b", pes)
     yield from logic("pe", "add_32b", pes)
     yield from logic("pe_registers", "register_8b", pes * held, pes * 2 * held)
+    yield Instances("vector", "mfu_cycle", 1)
     for name in BUFFERS:
         buffer: Buffer = getattr(chip, name)
         yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
@@ -71,7 +77,7 @@ def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometr
 
     """
     attends = isinstance(operator, Attention)
-    if not attends:
+    if not isinstance(operator, Attention | Rowwise):
         layer_of(operator)
     ignored = ("output",) if not attends else tuple(set(operator.roles) - {"query", "key", "value"})
     widest = max(tensor.bits for role, tensor in operator.tensors.items() if role not in ignored)
@@ -92,20 +98,24 @@ def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometr
     return AttentionGeometry(chip.array, chip.pe.operand_bits) if attends else chip.array
 
 
-def match(operator: Operator, geometry: SystolicArray | AttentionGeometry, check: bool) -> folds.Match | AttentionMatch:
+def match(operator: Operator, geometry: SystolicArray | AttentionGeometry, check: bool) -> AnyMatch:
     """Walk the folds of an operator: see ``simulator.dataflow.folds`` and, of attention, ``dense_attention``."""
     if isinstance(operator, Attention):
         assert isinstance(geometry, AttentionGeometry)
         return match_attention(operator, geometry, check)
     assert isinstance(geometry, SystolicArray)
+    if isinstance(operator, Rowwise):
+        return RowwiseMatch(operator)
     return folds.match(operator, geometry, check)
 
 
-def tile(operator: Operator, match: folds.Match | AttentionMatch, chip: Chip) -> Program:
+def tile(operator: Operator, match: AnyMatch, chip: Chip) -> Program:
     """Gather folds into tiles that fit the buffers, and say what each tile moves and does.
 
     Raises:
         InputError: not even one step of a fold fits the buffers.
 
     """
+    if isinstance(match, RowwiseMatch):
+        return rowwise_program(match.operator, chip)
     return attention_program(match, chip) if isinstance(match, AttentionMatch) else product_program(match, chip)

@@ -9,7 +9,7 @@ import numpy as np
 from simulator.accelerators.systolic.chip import Chip
 from simulator.accelerators.systolic.tiles import product_program
 from simulator.dataflow.dense_attention import AttentionMatch
-from simulator.program import Action, Macs, Program, Stage, Stream, Unit
+from simulator.program import Action, Macs, Program, Stage, Stream, Unit, unit_of
 
 ROLES = ({"input": "query", "weight": "key", "output": "scores"}, {"input": "weights", "weight": "value"})
 """What the streams of either product are in attention; others keep their names."""
@@ -22,23 +22,30 @@ def attention_program(match: AttentionMatch, chip: Chip) -> Program:
         InputError: not even one step of a fold fits the buffers.
 
     """
-    scores, context = product_program(match.scores, chip), product_program(match.context, chip)
-    one, two = scores.stages[0], context.stages[0]
+    scores, context = product_program(match.scores, chip, softmax=True), product_program(match.context, chip)
+    (one, softmax), (two,) = scores.stages, context.stages
     states = np.concatenate((one.units["pe"].states, two.units["pe"].states))
+    after = np.concatenate((softmax.cycles, np.zeros_like(two.cycles)))
     # Heads may share keys and values: what is stored is less than what the heads of queries ask for.
     stored = {role: match.operator.tensors[role].size * chip.operand for role in ("key", "value")}
     macs = (scores.macs, context.macs)
     return Program(
         operator=match.operator.name,
         mapping=scores.mapping,
-        stages=(Stage("array", np.concatenate((one.cycles, two.cycles)), {"pe": Unit(chip.pes, states)}),),
+        stages=(
+            Stage("array", np.concatenate((one.cycles, two.cycles)), {"pe": Unit(chip.pes, states)}),
+            Stage("vector", after, {"vector": unit_of({"busy": after}, 1, after)}),
+        ),
         reads=_streams((scores.reads, context.reads), (scores.tiles, context.tiles), stored),
         writes=_streams((scores.writes, context.writes), (scores.tiles, context.tiles), stored),
         depth=scores.depth,
-        actions=tuple(_joined(*pair) for pair in zip(scores.actions, context.actions, strict=True)),
+        actions=(
+            *(_joined(*pair) for pair in zip(scores.actions, context.actions, strict=True)),
+            Action("vector", "work", "mfu_cycle", after),
+        ),
         macs=Macs(match.operator.macs, sum(each.effectual for each in macs), sum(each.performed for each in macs)),
         peak=scores.peak,
-        floors={"pe": -(-sum(each.performed for each in macs) // scores.peak)},
+        floors={"pe": -(-sum(each.performed for each in macs) // scores.peak), "vector": int(after.sum())},
     )
 
 

@@ -10,6 +10,7 @@ from simulator.arch.part import Part
 from simulator.arch.units import Hertz
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.dram import SimpleChannel
+from simulator.hardware.mfu import MultiFunctionUnit
 from simulator.hardware.systolic_array import SystolicArray
 
 PARTIAL: Final = 4
@@ -42,6 +43,8 @@ class Chip(Part):
     """Table of energies, in arch_configs/technology."""
     array: SystolicArray
     pe: Processing
+    vector: MultiFunctionUnit
+    """Beside the array: softmax, and what else happens between products."""
     input_buffer: Buffer
     weight_buffer: Buffer
     output_buffer: Buffer

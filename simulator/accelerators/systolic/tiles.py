@@ -20,14 +20,14 @@ from simulator.hardware.dram import whole_bursts
 from simulator.program import Action, Counts, Macs, Program, Stage, Stream, unit_of
 
 
-def product_program(match: Match, chip: Chip) -> Program:
-    """Gather the folds of a product into tiles.
+def product_program(match: Match, chip: Chip, softmax: bool = False) -> Program:
+    """Gather the folds of a product into tiles; with ``softmax``, the vector unit has its outputs after the array.
 
     Raises:
         InputError: not even one step of a fold fits the buffers.
 
     """
-    return _Tiles(match, chip, *_cut(match.product, chip)).program()
+    return _Tiles(match, chip, *_cut(match.product, chip)).program(softmax)
 
 
 def _steps(product: Product, chip: Chip) -> tuple[int, bool]:
@@ -190,7 +190,7 @@ class _Tiles:
             writes.append(self.stream("spilled_sums", self.partial(~self.complete), at, 0, 0))
         return tuple(reads), tuple(writes)
 
-    def program(self) -> Program:
+    def program(self, softmax: bool) -> Program:
         """Return the Program."""
         match, chip, array = self.match, self.chip, self.match.array
         rows, columns, steps = self.pieces.along
@@ -201,11 +201,15 @@ class _Tiles:
         require_same(name, int(cycles.sum()), match.cycles, "cycles")
         require_same(name, int(pairs.sum()), match.pairs, "products")
         unit = unit_of({"busy": pairs, "fill_drain": pes * overhead}, pes, cycles)
+        stages = [Stage("array", cycles, {"pe": unit})]
+        if softmax:
+            after = chip.vector.softmax_cycles(self.add(self.results * self.complete))
+            stages.append(Stage("vector", after, {"vector": unit_of({"busy": after}, 1, after)}))
         reads, writes = self.streams()
         return Program(
             operator=name,
             mapping=f"{array.dataflow}_stationary",
-            stages=(Stage("array", cycles, {"pe": unit}),),
+            stages=tuple(stages),
             reads=reads,
             writes=writes,
             depth=2,
