@@ -120,7 +120,7 @@ def test_a_zero_saves_energy_only_where_it_is_gated() -> None:
 
 @dataflows
 def test_attention_is_two_products_for_each_head(dataflow: str) -> None:
-    """Worked by hand: of 3 heads, (40 × 16) · (16 × 50), then (40 × 50) · (50 × 24); each softmax on the vector unit."""
+    """Worked by hand: of 3 heads, (40 × 16) · (16 × 50), then (40 × 50) · (50 × 24), a softmax between."""
     operator = Attention("heads", dense(1, 3, 40, 16), dense(1, 3, 50, 16), dense(1, 3, 50, 24))
     result = run(operator, array__dataflow=dataflow)
     stacks = [MatMul("p", dense(3, m, k), dense(3, k, n)) for m, k, n in ((40, 16, 50), (40, 50, 24))]
@@ -142,9 +142,18 @@ def test_attention_keeps_what_the_trace_omits() -> None:
 
 
 def test_rows_between_products_take_the_vector_unit() -> None:
-    """Worked by hand: a softmax of 100 rows of 64: 2 additions (less one a row) for each element, 16 at once."""
+    """Worked by hand: a softmax of 100 rows of 64: two additions for each element less one a row, 16 at once."""
     result = run(Rowwise("softmax", dense(100, 64), kind="softmax"))
-    assert result.program.stages[0].cycles.tolist() == [(2 * 6400 - 100) / 16 + 0.25]
+    assert result.program.stages[0].cycles.tolist() == [794]
+
+
+def test_small_groups_share_a_tile() -> None:
+    """Depthwise, 7 × 7: a group has two folds, so that a tile of 16 folds takes eight groups; each is loaded once."""
+    result = run(conv(96, 7, 96, groups=96))
+    assert result.program.tiles == 12
+    loaded = result.program.reads[0]
+    assert loaded.compulsory == 96 * 49 <= loaded.size.sum() <= 96 * 49 + 12 * 63
+    assert loaded.offset.tolist() == [8 * 49 * place for place in range(12)]
 
 
 def test_what_fits_crosses_the_channel_once() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.dram import whole_bursts
 from simulator.program import Action, Counts, Macs, Program, Stage, Stream, unit_of
+
+FAR: Final = 2**62
+"""Beyond every address."""
 
 
 def product_program(match: Match, chip: Chip, softmax: bool = False) -> Program:
@@ -95,6 +99,13 @@ def _outputs_needed(pieces: Pieces, chip: Chip, stay: bool) -> Need:
     return Need(np.arange(len(columns)), columns * steps * result)
 
 
+def _regions(need: Need) -> Counts:
+    """Return the bytes of each region."""
+    sizes = np.zeros(int(need.region.max()) + 1, np.int64)
+    sizes[need.region] = need.size
+    return sizes
+
+
 @dataclass(frozen=True, eq=False)
 class _Tiles:
     """The tiles of an operator: those of a group, once for each."""
@@ -117,19 +128,38 @@ class _Tiles:
         starts: Counts = np.flatnonzero(np.diff(self.filled.tile, prepend=-1))
         return starts
 
+    @cached_property
+    def bundles(self) -> Counts:
+        """The first of the groups' tiles in each tile: as many groups share one as fit, where each has but one."""
+        tiles = len(self.starts) * self.groups
+        if len(self.starts) > 1:
+            return np.arange(tiles)
+        needs = (self.filled.touched, *(int(_regions(need).sum()) for need in (self.weights, self.outputs)))
+        fit = [half // max(1, need) for half, need in zip(self.chip.halves, needs, strict=True)]
+        columns, folds, _ = self.pieces.counts
+        return np.arange(0, tiles, max(1, min(*fit, self.chip.tiling.folds // (columns * folds))))
+
+    @cached_property
+    def weights(self) -> Need:
+        """What pieces need of the weights' buffer."""
+        return _weights_needed(self.pieces, self.chip)
+
+    @cached_property
+    def outputs(self) -> Need:
+        """What pieces need of the outputs' buffer."""
+        return _outputs_needed(self.pieces, self.chip, self.stay)
+
     def add(self, of_pieces: Counts) -> Counts:
         """Add up by tile what is given by piece: (tiles,) of all groups."""
-        return np.tile(np.add.reduceat(of_pieces, self.starts), self.groups)
+        total: Counts = np.add.reduceat(np.tile(np.add.reduceat(of_pieces, self.starts), self.groups), self.bundles)
+        return total
 
     def stream(self, name: str, size: Counts, at: Counts, stored: int, compulsory: int) -> Stream:
         """Return a stream of which ``size`` bytes of each piece begin at ``at`` in the ``stored`` ones of a group."""
-        far = np.where(size > 0, at, np.iinfo(np.int64).max)
-        first = np.tile(np.minimum.reduceat(far, self.starts), self.groups)
-        moved = self.add(size)
-        group = np.repeat(np.arange(self.groups), len(self.starts)) * stored
-        return Stream(
-            name, whole_bursts(moved, self.chip.dram.burst), np.where(moved > 0, first + group, 0), compulsory
-        )
+        first = np.tile(np.minimum.reduceat(np.where(size > 0, at, FAR), self.starts), self.groups)
+        first += np.repeat(np.arange(self.groups), len(self.starts)) * stored
+        first, moved = np.minimum.reduceat(first, self.bundles), self.add(size)
+        return Stream(name, whole_bursts(moved, self.chip.dram.burst), np.where(moved > 0, first, 0), compulsory)
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
@@ -167,9 +197,6 @@ class _Tiles:
     def streams(self) -> tuple[tuple[Stream, ...], tuple[Stream, ...]]:
         """Return what is read and written."""
         layer, filled, operand = self.match.product.layer, self.filled, self.chip.operand
-        needs = _weights_needed(self.pieces, self.chip)
-        sizes = np.zeros(int(needs.region.max()) + 1, np.int64)
-        sizes[needs.region] = needs.size
         inputs = math.prod(layer.input_shape) // layer.groups * operand
         M, K, N = self.match.product.extents
         reads = [
@@ -177,7 +204,7 @@ class _Tiles:
             self.stream(
                 "weight",
                 filled.weights,
-                cumulative(sizes)[needs.region],
+                cumulative(_regions(self.weights))[self.weights.region],
                 K * N * operand,
                 K * N * operand * self.groups,
             ),
