@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.accelerators.scalesim_runs import (
     operator_of,
     ours,
     product,
+    reference,
     table,
 )
 from tests.operators import trace_of, values
@@ -68,6 +70,14 @@ def test_the_convolutions_of_resnet18_take_as_long_as_in_scale_sim(dataflow: str
     assert len(convolutions()) == 20
     for operator in convolutions():
         assert ours(operator, 32, 32, dataflow) == table()[Case(32, 32, dataflow, layer(operator))], operator.name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SCALESIM_PYTHON" not in os.environ, reason="SCALESIM_PYTHON names no interpreter with SCALE-Sim")
+def test_scale_sim_itself_still_says_so() -> None:
+    """The table is what its command makes: the smallest cases of it, run again."""
+    some = sorted(table(), key=lambda case: table()[case])[:30]
+    assert [result["cycles"] for result in reference(some)] == [table()[case] for case in some]
 
 
 def test_the_published_cycles() -> None:
