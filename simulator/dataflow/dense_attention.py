@@ -110,7 +110,9 @@ def _product(
     (M, K), N = inputs.shape, len(weights)
     sums = np.zeros((M, N), np.int64)
     shape = (M, K, N), AXES[array.dataflow], array.rows, array.columns, array.preload
-    cycles, pairs, _ = multiply_folds(*shape, inputs.ravel(), np.arange(M) * K, np.arange(K), weights, sums)
+    cycles, pairs, _ = multiply_folds(
+        *shape, inputs.ravel(), np.arange(M) * K, np.arange(K), weights, weights != 0, sums
+    )
     return sums, (cycles, pairs)
 
 

@@ -121,8 +121,9 @@ def _multiply(product: Product, array: SystolicArray) -> tuple[Counts, NDArray[n
     M, _, N = product.extents
     sums = np.zeros((product.layer.groups, M, N), np.int64)
     shape = product.extents, AXES[array.dataflow], array.rows, array.columns, array.preload
-    operands = zip(product.inputs(inputs), product.weights(weights), sums, strict=True)
-    totals = [multiply_folds(*shape, x, *product.addresses(), w, own) for x, w, own in operands]
+    non_zero = product.weights(product.layer.weight_mask())
+    operands = zip(product.inputs(inputs), product.weights(weights), non_zero, sums, strict=True)
+    totals = [multiply_folds(*shape, x, *product.addresses(), *of_weights) for x, *of_weights in operands]
     return np.array(totals), product.outputs(sums)
 
 

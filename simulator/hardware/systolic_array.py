@@ -108,11 +108,13 @@ def multiply_folds(
     pixels: Any,
     taps: Any,
     weights: Any,
+    non_zero: Any,
     sums: Any,
 ) -> Any:
     """Walk the same folds by their operands, and add their products up; returns what ``run_folds`` does.
 
-    inputs (addresses,), pixels (M,) and taps (K,) as in ``count_non_zeros``; weights (N, K); sums (M, N) int64 in, out.
+    inputs (addresses,), pixels (M,) and taps (K,) as in ``count_non_zeros``; weights (N, K) and which
+    of them count as non-zero (of a decomposed one, those that are made of non-zeros); sums (M, N) int64 in, out.
     """
     cycles = pairs = effectual = np.int64(0)
     for column in range(0, extents[axes[1]], columns):
@@ -126,7 +128,7 @@ def multiply_folds(
                         x, w = np.int64(inputs[pixels[m] + taps[k]]), np.int64(weights[n, k])
                         total += x * w
                         pairs += 1
-                        effectual += (x != 0) & (w != 0)
+                        effectual += (x != 0) & non_zero[n, k]
                     sums[m, n] += total
     return cycles, pairs, effectual
 

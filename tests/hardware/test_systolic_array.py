@@ -30,7 +30,7 @@ def test_folds_equal_the_stepped_twin(
 
     sums = np.zeros((M, N), np.int64)
     addresses = np.arange(M) * K, np.arange(K)
-    assert multiply_folds(*shape, inputs.ravel(), *addresses, weights, sums) == (
+    assert multiply_folds(*shape, inputs.ravel(), *addresses, weights, weights != 0, sums) == (
         grid.cycles,
         grid.pairs,
         grid.effectual,
