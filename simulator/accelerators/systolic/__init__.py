@@ -88,13 +88,6 @@ def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometr
             if widest <= 16
             else f"operator '{operator.name}' has operands of {widest} bits, but the PEs multiply 16 at most"
         )
-    for name, asked in zip(BUFFERS, chip.asked(chip.array.rows, chip.array.columns), strict=True):
-        given = getattr(chip, name).bytes_per_cycle
-        if given < asked:
-            raise InputError(
-                f"operator '{operator.name}': the array asks {name} for {asked} bytes per cycle, but it gives {given}; "
-                f"enlarge {name}.banks"
-            )
     return AttentionGeometry(chip.array, chip.pe.operand_bits) if attends else chip.array
 
 
@@ -113,9 +106,20 @@ def tile(operator: Operator, match: AnyMatch, chip: Chip) -> Program:
     """Gather folds into tiles that fit the buffers, and say what each tile moves and does.
 
     Raises:
-        InputError: not even one step of a fold fits the buffers.
+        InputError: not even one step of a fold fits the buffers, or they cannot keep up with the array.
 
     """
     if isinstance(match, RowwiseMatch):
         return rowwise_program(match.operator, chip)
+    _require_banks(operator, chip)
     return attention_program(match, chip) if isinstance(match, AttentionMatch) else product_program(match, chip)
+
+
+def _require_banks(operator: Operator, chip: Chip) -> None:
+    for name, asked in zip(BUFFERS, chip.asked(chip.array.rows, chip.array.columns), strict=True):
+        given = getattr(chip, name).bytes_per_cycle
+        if given < asked:
+            raise InputError(
+                f"operator '{operator.name}': the array asks {name} for {asked} bytes per cycle, but it gives {given}; "
+                f"enlarge {name}.banks"
+            )
