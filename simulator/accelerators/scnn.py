@@ -16,6 +16,7 @@ from simulator.arch.part import Part
 from simulator.arch.units import Bytes, Hertz
 from simulator.dataflow.cartesian import ENTRY_BITS, RUN_BITS, VALUE_BITS, Geometry, Match, match
 from simulator.dataflow.layers import layer_of
+from simulator.dataflow.planar import Waves
 from simulator.dataflow.windows import cumulative
 from simulator.hardware.cartesian_product import RECORD, Accumulators, PEs, WeightFifo, WeightOrder
 from simulator.hardware.dram import SimpleChannel, whole_bursts
@@ -147,49 +148,24 @@ def _adder(chip: Chip) -> str:
     return f"add_{next(bits for bits in (8, 16, 24, 32) if bits >= chip.accumulators.bits)}b"
 
 
-class _Waves:
-    """A match's output-channel groups as tiles, as many side by side as there are copies of the plane."""
+def _waves(match: Match) -> Waves:
+    return Waves(match.records.shape[:3], match.layer.filters, match.channels, match.plane.copies)
 
-    def __init__(self, match: Match):
-        groups, self.copies = match.records.shape[3], match.plane.copies
-        self.match, self.count = match, -(-groups // self.copies)
-        self.shape = (*match.records.shape[:3], self.count)
 
-    def grouped(self, of_groups: Counts) -> Counts:
-        """Put groups side by side: (images, bands, groups, output-channel groups) → (tiles, copies)."""
-        missing = self.count * self.copies - of_groups.shape[3]
-        padded = np.pad(of_groups, ((0, 0), (0, 0), (0, 0), (0, missing)))
-        return padded.reshape(-1, self.copies)
-
-    def sums(self, field: str) -> Counts:
-        """Return a field of the records, added up: (tiles,)."""
-        total: Counts = self.grouped(self.match.records[..., RECORD.index(field)]).sum(axis=1)
-        return total
-
-    def each(self, of_bands: Counts) -> Counts:
-        """Repeat a quantity for each of the tiles that share it: (images, bands, groups) → (tiles,)."""
-        return np.broadcast_to(of_bands[..., None], self.shape).reshape(-1)
-
-    def first(self) -> Counts:
-        """Return 1 for the first tile of each band and group of the convolution."""
-        return np.broadcast_to(np.arange(self.count) == 0, self.shape).reshape(-1).astype(np.int64)
-
-    def filters(self) -> Counts:
-        """Return the output channels of each tile: of the largest group, and of all: (2, tiles)."""
-        layer, channels = self.match.layer, self.match.channels
-        sizes = np.diff(np.minimum(np.arange(0, layer.filters + channels, channels), layer.filters))
-        grouped = self.grouped(np.broadcast_to(sizes, (*self.shape[:3], len(sizes))))
-        return np.stack((grouped.max(axis=1), grouped.sum(axis=1)))
+def _sums(match: Match, waves: Waves, field: str) -> Counts:
+    """Return a field of the records, added up: (tiles,)."""
+    total: Counts = waves.grouped(match.records[..., RECORD.index(field)]).sum(axis=1)
+    return total
 
 
 def tile(operator: Operator, match: Match, chip: Chip) -> Program:
     """Make a tile of each output-channel group: its weights are loaded, it is multiplied, its sums are drained."""
-    waves = _Waves(match)
+    waves = _waves(match)
     draining = _draining(match, waves, chip)
     cycles = waves.grouped(match.records[..., RECORD.index("cycles")]).max(axis=1)
     array, post = _stages(match, waves, chip, cycles, draining)
     reads, writes = _streams(match, waves, chip)
-    pairs = waves.sums("pairs")
+    pairs = _sums(match, waves, "pairs")
     return Program(
         operator=operator.name,
         mapping="planar" if match.plane.copies == 1 else "copies",
@@ -207,22 +183,22 @@ def tile(operator: Operator, match: Match, chip: Chip) -> Program:
     )
 
 
-def _draining(match: Match, waves: _Waves, chip: Chip) -> Counts:
+def _draining(match: Match, waves: Waves, chip: Chip) -> Counts:
     """Return the cycles in which each tile's sums leave the accumulators: halos first, then a PE's own outputs."""
-    per_channel = np.array(
-        [-(-band.halo // chip.post.link) + -(-band.kept // chip.post.outputs) for band in match.bands]
-    )
-    bands = np.broadcast_to(per_channel[None, :, None], waves.shape[:3])
-    largest: Counts = waves.filters()[0]
-    return waves.each(bands) * largest
+    per_channel = [-(-band.halo // chip.post.link) + -(-band.kept // chip.post.outputs) for band in match.bands]
+    return waves.of_bands(per_channel) * waves.filters[0]
 
 
-def _stages(match: Match, waves: _Waves, chip: Chip, cycles: Counts, draining: Counts) -> tuple[Stage, Stage]:
+def _side_by_side(match: Match, waves: Waves) -> Counts:
+    """Return the output-channel groups of each tile: (tiles,)."""
+    groups: Counts = waves.grouped(np.ones(match.records.shape[:4], np.int64)).sum(axis=1)
+    return groups
+
+
+def _stages(match: Match, waves: Waves, chip: Chip, cycles: Counts, draining: Counts) -> tuple[Stage, Stage]:
     products = chip.pes.products
-    pairs, operations, blocked = (waves.sums(field) for field in ("pairs", "operations", "blocked"))
-    used = np.array([band.used for band in match.bands])
-    copies = (waves.grouped(np.ones(match.records.shape[:4], np.int64))).sum(axis=1)
-    active = waves.each(np.broadcast_to(used[None, :, None], waves.shape[:3])) * copies
+    pairs, operations, blocked = (_sums(match, waves, field) for field in ("pairs", "operations", "blocked"))
+    active = waves.of_bands([band.used for band in match.bands]) * _side_by_side(match, waves)
     held = np.zeros_like(draining) if chip.accumulators.copies > 1 else draining
     states = {
         "busy": pairs,
@@ -240,7 +216,7 @@ def _size(entries: Counts) -> Counts:
     return -(-entries * ENTRY_BITS // 8)
 
 
-def _streams(match: Match, waves: _Waves, chip: Chip) -> tuple[tuple[Stream, ...], tuple[Stream, ...]]:
+def _streams(match: Match, waves: Waves, chip: Chip) -> tuple[tuple[Stream, ...], tuple[Stream, ...]]:
     """Return what crosses the DRAM channel; activations that stay on the chip do not."""
 
     def stream(name: str, size: Counts, offset: Counts, compulsory: int) -> Stream:
@@ -250,7 +226,7 @@ def _streams(match: Match, waves: _Waves, chip: Chip) -> tuple[tuple[Stream, ...
     stored = _size(match.inputs)
     inputs = waves.each(stored)
     moved = always or not match.input_stays
-    loaded = inputs if match.input_returns else inputs * waves.first()
+    loaded = inputs if match.input_returns else inputs * waves.first
     weights = _size(waves.grouped(match.records[..., RECORD.index("weight_entries")]).sum(axis=1))
     of_plane = int(np.prod(waves.shape[2:]))
     written = _size(waves.grouped(match.outputs).sum(axis=1))
@@ -283,34 +259,31 @@ def _streams(match: Match, waves: _Waves, chip: Chip) -> tuple[tuple[Stream, ...
 
 
 def _actions(
-    match: Match, waves: _Waves, chip: Chip, reads: tuple[Stream, ...], writes: tuple[Stream, ...]
+    match: Match, waves: Waves, chip: Chip, reads: tuple[Stream, ...], writes: tuple[Stream, ...]
 ) -> Iterator[Action]:
     pes, sums = chip.pes, chip.accumulators
     vector = {"size": chip.input_ram, "width": pes.activations * ENTRY_BITS}
     out = {"size": chip.output_ram, "width": pes.activations * ENTRY_BITS}
-    groups = (waves.grouped(np.ones(match.records.shape[:4], np.int64))).sum(axis=1)
+    groups = _side_by_side(match, waves)
     outputs = -(-waves.grouped(match.outputs).sum(axis=1) // pes.activations)
     yield Action("input_ram", "read", "sram_read", waves.each(match.vectors) * groups, **vector)
     if reads[0].size.any():
-        entries = waves.each(match.inputs) * (1 if match.input_returns else waves.first())
+        entries = waves.each(match.inputs) * (1 if match.input_returns else waves.first)
         yield Action("input_ram", "write", "sram_write", -(-entries // pes.activations), **vector)
     yield Action("output_ram", "write", "sram_write", outputs, **out)
     if writes[0].size.any():
         yield Action("output_ram", "read", "sram_read", outputs, **out)
     fifo = {"size": _fifo(chip), "width": pes.weights * ENTRY_BITS}
-    used = np.array([band.used for band in match.bands])
-    listening = waves.each(np.broadcast_to(used[None, :, None], waves.shape[:3]))
-    pairs = waves.sums("pairs")
-    yield Action("weight_fifo", "write", "sram_write_1r1w", waves.sums("weight_vectors") * listening, **fifo)
-    yield Action("weight_fifo", "read", "sram_read_1r1w", waves.sums("operations"), **fifo)
+    listening = waves.of_bands([band.used for band in match.bands])
+    pairs = _sums(match, waves, "pairs")
+    yield Action("weight_fifo", "write", "sram_write_1r1w", _sums(match, waves, "weight_vectors") * listening, **fifo)
+    yield Action("weight_fifo", "read", "sram_read_1r1w", _sums(match, waves, "operations"), **fifo)
     yield Action("multipliers", "multiply", "multiply_16b", pairs)
     yield Action("crossbar", "route", "multiplexer_1b", pairs * sums.bits * _ways(chip))
     size = sums.bits // 8
-    held = np.array([band.sums for band in match.bands])
-    own = np.array([band.kept for band in match.bands])
-    filters = waves.filters()[1]
-    drained = waves.each(np.broadcast_to((held * used)[None, :, None], waves.shape[:3])) * filters
-    halo = waves.each(np.broadcast_to((np.maximum(0, held - own) * used)[None, :, None], waves.shape[:3])) * filters
+    filters = waves.filters[1]
+    drained = waves.of_bands([band.sums * band.used for band in match.bands]) * filters
+    halo = waves.of_bands([max(0, band.sums - band.kept) * band.used for band in match.bands]) * filters
     yield Action("accumulators", "add", _adder(chip), pairs)
     yield Action("accumulators", "read and write", "register_8b", 2 * pairs * size)
     yield Action("accumulators", "drain", "register_8b", drained * size)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simulator.compress.coding import run_length_bits
 from simulator.dataflow.layers import Layer, layer_of
-from simulator.dataflow.planar import Band, Plane, partitions, plane_of
+from simulator.dataflow.planar import Band, Plane, effectual_pairs, partitions, plane_of
 from simulator.errors import InputError, LawViolation
 from simulator.hardware.cartesian_product import (
     RECORD,
@@ -121,14 +121,14 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
             geometry.weight_fifo.depth, geometry.weight_fifo.rate,
             *own[:2], own[2], records[n, b, g],
         )  # fmt: skip
-    effectual = _effectual(plane, inputs, weights)
+    effectual = effectual_pairs(plane, inputs, weights)
     if check and (landed := int(records[..., RECORD.index("landed")].sum())) != effectual:
         raise LawViolation(f"{layer.name}: {landed} products of non-zeros were added up, not {effectual}")
     records[..., RECORD.index("landed")] = 0
     written, output_stays = _outputs(plane, bands, channels, geometry)
     return Match(
         layer, plane, bands, channels, input_stays, input_returns, output_stays, records, vectors, stored, written,
-        int(np.count_nonzero(inputs)), effectual, None if output is None else layer.as_output(plane.turned(output)),
+        int(np.count_nonzero(inputs[..., plane.touched[0], :][..., plane.touched[1]])), effectual, None if output is None else layer.as_output(plane.turned(output)),
     )  # fmt: skip
 
 
@@ -208,15 +208,3 @@ def _outputs(plane: Plane, bands: tuple[Band, ...], channels: int, geometry: Geo
         sums = np.add.reduceat(turned.sum(axis=1, dtype=np.int64), np.arange(0, plane.outputs[0], high), axis=1)
         fullest = int(np.add.reduceat(sums, np.arange(0, plane.outputs[1], wide), axis=2).max())
     return np.stack(parts, axis=1), fullest <= geometry.output_entries
-
-
-def _effectual(plane: Plane, inputs: NDArray[np.bool_], weights: NDArray[np.bool_]) -> int:
-    """Count the pairs of a non-zero input and a non-zero weight that meet in some output."""
-    exact = np.float32 if plane.vertical.size * plane.horizontal.size < 2**24 else np.float64
-    down, right = plane.vertical.meetings().astype(exact), plane.horizontal.meetings().T.astype(exact)
-    of_weights = weights.sum(axis=1, dtype=np.int64)  # (G, C, taps)
-    total = 0
-    for image in inputs:
-        met = down @ image.astype(exact) @ right
-        total += int((met.reshape(of_weights.shape).astype(np.int64) * of_weights).sum())
-    return total

@@ -8,7 +8,7 @@ where it has fewer pixels than there are PEs, copies of it take output-channel g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,11 @@ class Band:
         plane, columns = self.plane, len(self.plane.touched[1])
         down, right = (-(-n // max(1, e.pixels)) for n, e in ((len(self.rows), self.vertical), (columns, self.horizontal)))
         return min(down, plane.rows) * min(right, plane.columns)
+
+    @property
+    def pixels_of_a_pe(self) -> int:
+        """Input pixels of the largest tile."""
+        return self.vertical.pixels * self.horizontal.pixels
 
     @property
     def kept(self) -> int:
@@ -236,3 +241,64 @@ def partitions(plane: Plane) -> Iterator[tuple[Band, ...]]:
     """Yield ways to cut a plane into bands, from one to one for each row of the PEs."""
     for rows in range(max(1, -(-len(plane.touched[0]) // plane.rows)), 0, -1):
         yield plane.bands(rows)
+
+
+def effectual_pairs(plane: Plane, inputs: NDArray[np.bool_], weights: NDArray[np.bool_]) -> int:
+    """Count the pairs of a non-zero input (N, G, C, H, W) and weight (G, K, C, …) that meet in some output."""
+    exact = np.float32 if plane.vertical.size * plane.horizontal.size < 2**24 else np.float64
+    down, right = plane.vertical.meetings().astype(exact), plane.horizontal.meetings().T.astype(exact)
+    of_weights = weights.sum(axis=1, dtype=np.int64)
+    total = 0
+    for image in inputs:
+        met = down @ image.astype(exact) @ right
+        total += int((met.reshape(of_weights.shape).astype(np.int64) * of_weights).sum())
+    return total
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Output-channel groups as tiles, in the order of the loops: as many side by side as there are copies of the plane."""
+
+    passes: tuple[int, int, int]
+    """Images, bands, groups of the convolution."""
+    of_group: int
+    """K: filters of a group of the convolution."""
+    channels: int
+    """Kc: filters of an output-channel group."""
+    copies: int
+
+    @property
+    def groups(self) -> int:
+        """Output-channel groups of a group of the convolution."""
+        return -(-self.of_group // self.channels)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(images, bands, groups, tiles of each)."""
+        return *self.passes, -(-self.groups // self.copies)
+
+    def grouped(self, of_groups: Counts) -> Counts:
+        """Put groups side by side: (images, bands, groups, output-channel groups) → (tiles, copies)."""
+        missing = self.shape[3] * self.copies - self.groups
+        padded: Counts = np.pad(of_groups, ((0, 0), (0, 0), (0, 0), (0, missing)))
+        return padded.reshape(-1, self.copies)
+
+    def each(self, of_passes: Counts) -> Counts:
+        """Repeat a quantity for each of the tiles that share it: (images, bands, groups) → (tiles,)."""
+        return np.broadcast_to(of_passes[..., None], self.shape).reshape(-1)
+
+    def of_bands(self, quantity: Sequence[int]) -> Counts:
+        """Repeat a quantity of each band for its tiles: (tiles,)."""
+        return self.each(np.broadcast_to(np.array(quantity, np.int64)[None, :, None], self.passes))
+
+    @property
+    def first(self) -> Counts:
+        """Return 1 for the first tile of each pass, else 0: (tiles,)."""
+        return np.broadcast_to(np.arange(self.shape[3]) == 0, self.shape).reshape(-1).astype(np.int64)
+
+    @cached_property
+    def filters(self) -> tuple[Counts, Counts]:
+        """Output channels of each tile: of its largest group, and of all, (tiles,) each."""
+        ends = np.minimum(np.arange(self.groups + 1) * self.channels, self.of_group)
+        grouped = self.grouped(np.broadcast_to(np.diff(ends), (*self.passes, self.groups)))
+        return grouped.max(axis=1), grouped.sum(axis=1)
