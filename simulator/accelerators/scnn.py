@@ -14,7 +14,7 @@ from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.arch.units import Bytes, Hertz
-from simulator.dataflow.cartesian import ENTRY_BITS, RUN_BITS, VALUE_BITS, Geometry, Match, match
+from simulator.dataflow.cartesian import ENTRY_BITS, Geometry, Match, match
 from simulator.dataflow.layers import layer_of
 from simulator.dataflow.planar import Waves
 from simulator.dataflow.windows import cumulative

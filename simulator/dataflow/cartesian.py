@@ -112,14 +112,12 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
         places, bounds, entries = _gathered(band.pixels(inputs[n, g]), band.starts)
         stored[n, b, g] = entries.sum()
         vectors[n, b, g] = (-(-np.diff(bounds, axis=1) // geometry.pes.activations)).sum()
-        own = (_NONE, _NO_PIXELS, _NONE) if values is None or output is None else (
-            values[1][g], band.pixels(values[0][n, g]), output[n, g]
-        )  # fmt: skip
         multiply(
             weights[g], *order, channels, 1 << RUN_BITS, places, bounds, band.up, band.left, table,
             geometry.pes.weights, geometry.pes.activations, geometry.accumulators.queue,
             geometry.weight_fifo.depth, geometry.weight_fifo.rate,
-            *own[:2], own[2], records[n, b, g],
+            values[1][g] if values else _NONE, band.pixels(values[0][n, g]) if values else _NO_PIXELS,
+            _NONE if output is None else output[n, g], records[n, b, g],
         )  # fmt: skip
     effectual = effectual_pairs(plane, inputs, weights)
     if check and (landed := int(records[..., RECORD.index("landed")].sum())) != effectual:

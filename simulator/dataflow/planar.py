@@ -79,7 +79,9 @@ class Band:
     def used(self) -> int:
         """PEs of a copy that have pixels."""
         plane, columns = self.plane, len(self.plane.touched[1])
-        down, right = (-(-n // max(1, e.pixels)) for n, e in ((len(self.rows), self.vertical), (columns, self.horizontal)))
+        down, right = (
+            -(-n // max(1, e.pixels)) for n, e in ((len(self.rows), self.vertical), (columns, self.horizontal))
+        )
         return min(down, plane.rows) * min(right, plane.columns)
 
     @property
@@ -257,7 +259,7 @@ def effectual_pairs(plane: Plane, inputs: NDArray[np.bool_], weights: NDArray[np
 
 @dataclass(frozen=True)
 class Waves:
-    """Output-channel groups as tiles, in the order of the loops: as many side by side as there are copies of the plane."""
+    """Output-channel groups as tiles, in the order of the loops, as many side by side as the plane has copies."""
 
     passes: tuple[int, int, int]
     """Images, bands, groups of the convolution."""

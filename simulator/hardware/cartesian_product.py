@@ -16,7 +16,6 @@ from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.hardware.jit import inlined_kernel, kernel
-from simulator.program import Counts
 
 RECORD = ("cycles", "operations", "blocked", "pairs", "weight_vectors", "weight_entries", "landed")
 """Of an output-channel group, all PEs together unless said: cycles until the last PE has finished; PE-cycles in which
@@ -196,7 +195,7 @@ def _hit(hits: Any, own: int, first: int, last: int, chosen: Any, filters: Any, 
 @kernel
 def multiply(
     weights: Any, filters: Any, taps: Any, rise: Any, shift: Any, phase_starts: Any, group: int, run: int,
-    places: Any, bounds: Any, up: Any, left: Any, banks: Any, F: int, I: int, queue: int, fifo: int, rate: int,
+    places: Any, bounds: Any, up: Any, left: Any, banks: Any, F: int, width: int, queue: int, fifo: int, rate: int,
     weight_values: Any, input_values: Any, output: Any, record: Any,
 ) -> None:  # fmt: skip
     """Multiply a plane's tiles with all filters, one output-channel group after the other.
@@ -205,7 +204,8 @@ def multiply(
     tap, and what is added to a pixel's place to give the output's: filters, taps, rise, shift (n,), phase by phase;
     places, bounds as ``gather`` made them, a piece for each PE and phase; up, left (pixels,): each pixel's place within
     its phase; banks as ``bank_table``; weight_values (K, C, taps), input_values (C, pixels) and output (K, P, Q),
-    which is added to: empty where only to be counted; record (groups, len(RECORD)).
+    which is added to: empty where only to be counted; F and ``width``: weights and activations of a vector; record
+    (groups, len(RECORD)).
     """
     K, C = weights.shape[:2]
     phases = phase_starts.shape[0] - 1
@@ -218,7 +218,7 @@ def multiply(
     waiting = np.zeros((pes, 4), np.uint64)
     finish = np.zeros(pes, np.int64)
     released, passed = np.zeros(C, np.int64), np.zeros(C, np.int64)
-    classes = np.zeros(I + 3, np.int64)
+    classes = np.zeros(width + 3, np.int64)
     kinds = (up & 3) * 4 + (left & 3)
     room = np.uint64(126 - queue) * _ONES
     check = weight_values.size > 0
@@ -266,28 +266,28 @@ def multiply(
                         _serve_idle(waiting, pe, begin - finish[pe])
                         finish[pe] = begin
                     before = finish[pe]
-                    for a in range(low, high, I):
-                        width = min(I, high - a)
-                        for i in range(width, 4):
+                    for a in range(low, high, width):
+                        lanes = min(width, high - a)
+                        for i in range(lanes, 4):
                             classes[i] = 16
-                        for i in range(width):
+                        for i in range(lanes):
                             own = kinds[places[a + i]]
                             classes[i] = own
                             if made[own] != serial:
                                 made[own] = serial
                                 _hit(hits, own, ends[phase], ends[phase + 1], chosen, filters, rise, shift, banks, F)
-                        finish[pe] += _operate(waiting, pe, hits, classes, width, n, room)
+                        finish[pe] += _operate(waiting, pe, hits, classes, lanes, n, room)
                         if check:
                             for w in range(ends[phase], ends[phase + 1]):
                                 i = chosen[w]
                                 k = g * group + filters[i]
-                                for at in range(a, a + width):
+                                for at in range(a, a + lanes):
                                     pixel = places[at]
                                     y, x = up[pixel] + rise[i], left[pixel] + shift[i]
                                     if 0 <= y < output.shape[1] and 0 <= x < output.shape[2]:
                                         landed += 1
                                         output[k, y, x] += weight_values[k, c, taps[i]] * input_values[c, pixel]
-                    operations += n * -(-(high - low) // I)
+                    operations += n * -(-(high - low) // width)
                     pairs += (high - low) * of_phase
                     spent += finish[pe] - before
                     latest = max(latest, finish[pe])
