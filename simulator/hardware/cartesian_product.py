@@ -25,6 +25,7 @@ stored; products that are part of an output (counted with values only)."""
 HASHED = 32
 """Banks that the hash tells apart."""
 
+_NOTHING = np.uint8(16)
 _ONES = np.uint64(0x0101010101010101)
 _SEVEN = np.uint64(0x7F7F7F7F7F7F7F7F)
 _EIGHTH = np.uint64(0x8080808080808080)
@@ -145,22 +146,41 @@ def _drain(waiting: Any, pe: int) -> int:
     return cycles
 
 
+@kernel
+def _classify(places: Any, bounds: Any, up: Any, left: Any, phases: int) -> Any:
+    """Return the class of each non-zero, by its place modulo 4, and a bit for each class present: (C, phases)."""
+    classes = np.empty(places.shape[0], np.uint8)
+    present = np.zeros((bounds.shape[0], phases), np.int64)
+    for c in range(bounds.shape[0]):
+        for piece in range(bounds.shape[1] - 1):
+            seen = 0
+            for at in range(bounds[c, piece], bounds[c, piece + 1]):
+                own = (up[places[at]] & 3) * 4 + (left[places[at]] & 3)
+                classes[at] = own
+                seen |= 1 << own
+            present[c, piece % phases] |= seen
+    return classes, present
+
+
 @inlined_kernel
-def _operate(waiting: Any, pe: int, hits: Any, classes: Any, width: int, n: int, room: Any) -> int:
+def _operate(waiting: Any, pe: int, hits: Any, classes: Any, first: int, lanes: int, n: int, room: Any) -> int:
     """Multiply a vector of activations with ``n`` vectors of weights; return the cycles.
 
     The products of one wait before their banks until at most as many are left in each as its queue holds.
     """
     w0, w1, w2, w3 = waiting[pe, 0], waiting[pe, 1], waiting[pe, 2], waiting[pe, 3]
-    c0, c1, c2, c3 = classes[0], classes[1], classes[2], classes[3]
+    c0 = classes[first]
+    c1 = classes[first + 1] if lanes > 1 else _NOTHING
+    c2 = classes[first + 2] if lanes > 2 else _NOTHING
+    c3 = classes[first + 3] if lanes > 3 else _NOTHING
     cycles = n
     for j in range(n):
         w0 += hits[c0, j, 0] + hits[c1, j, 0] + hits[c2, j, 0] + hits[c3, j, 0]
         w1 += hits[c0, j, 1] + hits[c1, j, 1] + hits[c2, j, 1] + hits[c3, j, 1]
         w2 += hits[c0, j, 2] + hits[c1, j, 2] + hits[c2, j, 2] + hits[c3, j, 2]
         w3 += hits[c0, j, 3] + hits[c1, j, 3] + hits[c2, j, 3] + hits[c3, j, 3]
-        for more in range(4, width):
-            own = classes[more]
+        for more in range(4, lanes):
+            own = classes[first + more]
             w0 += hits[own, j, 0]
             w1 += hits[own, j, 1]
             w2 += hits[own, j, 2]
@@ -213,13 +233,10 @@ def multiply(
     chosen = np.zeros(filters.shape[0], np.int64)
     ends = np.zeros(phases + 1, np.int64)
     hits = np.zeros((17, -(-filters.shape[0] // F), 4), np.uint64)  # by class of the pixel; the last one never hits
-    made = np.zeros(16, np.int64)
-    serial = 0
     waiting = np.zeros((pes, 4), np.uint64)
     finish = np.zeros(pes, np.int64)
     released, passed = np.zeros(C, np.int64), np.zeros(C, np.int64)
-    classes = np.zeros(width + 3, np.int64)
-    kinds = (up & 3) * 4 + (left & 3)
+    classes, present = _classify(places, bounds, up, left, phases)
     room = np.uint64(126 - queue) * _ONES
     check = weight_values.size > 0
     for g in range(record.shape[0]):
@@ -256,8 +273,10 @@ def multiply(
                 of_phase = ends[phase + 1] - ends[phase]
                 if of_phase == 0:
                     continue
-                serial += 1
                 n = -(-of_phase // F)
+                for own in range(16):
+                    if present[c, phase] >> own & 1:
+                        _hit(hits, own, ends[phase], ends[phase + 1], chosen, filters, rise, shift, banks, F)
                 for pe in range(pes):
                     low, high = bounds[c, pe * phases + phase], bounds[c, pe * phases + phase + 1]
                     if low == high:
@@ -268,15 +287,7 @@ def multiply(
                     before = finish[pe]
                     for a in range(low, high, width):
                         lanes = min(width, high - a)
-                        for i in range(lanes, 4):
-                            classes[i] = 16
-                        for i in range(lanes):
-                            own = kinds[places[a + i]]
-                            classes[i] = own
-                            if made[own] != serial:
-                                made[own] = serial
-                                _hit(hits, own, ends[phase], ends[phase + 1], chosen, filters, rise, shift, banks, F)
-                        finish[pe] += _operate(waiting, pe, hits, classes, lanes, n, room)
+                        finish[pe] += _operate(waiting, pe, hits, classes, a, lanes, n, room)
                         if check:
                             for w in range(ends[phase], ends[phase + 1]):
                                 i = chosen[w]
