@@ -124,9 +124,10 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
         raise LawViolation(f"{layer.name}: {landed} products of non-zeros were added up, not {effectual}")
     records[..., RECORD.index("landed")] = 0
     written, output_stays = _outputs(plane, bands, channels, geometry)
+    needed = inputs[..., plane.touched[0], :][..., plane.touched[1]]
     return Match(
         layer, plane, bands, channels, input_stays, input_returns, output_stays, records, vectors, stored, written,
-        int(np.count_nonzero(inputs[..., plane.touched[0], :][..., plane.touched[1]])), effectual, None if output is None else layer.as_output(plane.turned(output)),
+        int(np.count_nonzero(needed)), effectual, None if output is None else layer.as_output(plane.turned(output)),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from simulator.arch.part import Part
+from simulator.hardware.byte_lanes import LANES, add_and_serve, serve
 from simulator.hardware.jit import inlined_kernel, kernel
 
 RECORD = ("cycles", "operations", "blocked", "pairs", "weight_vectors", "weight_entries", "landed")
@@ -22,13 +23,10 @@ RECORD = ("cycles", "operations", "blocked", "pairs", "weight_vectors", "weight_
 vectors are multiplied; in which a full queue blocks them; products; weight vectors that each PE receives; weights as
 stored; products that are part of an output (counted with values only)."""
 
-HASHED = 32
+HASHED = LANES
 """Banks that the hash tells apart."""
 
 _NOTHING = np.uint8(16)
-_ONES = np.uint64(0x0101010101010101)
-_SEVEN = np.uint64(0x7F7F7F7F7F7F7F7F)
-_EIGHTH = np.uint64(0x8080808080808080)
 
 
 class PEs(Part):
@@ -121,17 +119,9 @@ def gather(mask: Any, starts: Any, run: Any, places: Any, bounds: Any, entries: 
 
 
 @inlined_kernel
-def _serve(waiting: Any) -> Any:
-    """Let every bank add one of the products that wait before it: eight counters of 7 bits in each word."""
-    return waiting - (((waiting + _SEVEN) & _EIGHTH) >> np.uint64(7))
-
-
-@inlined_kernel
-def _serve_idle(waiting: Any, pe: int, cycles: int) -> None:
+def _idle(waiting: Any, pe: int, cycles: int) -> None:
     """Let the banks of a PE go on while it has nothing to multiply."""
-    while cycles > 0 and (waiting[pe, 0] | waiting[pe, 1] | waiting[pe, 2] | waiting[pe, 3]) != 0:
-        for word in range(4):
-            waiting[pe, word] = _serve(waiting[pe, word])
+    while cycles > 0 and serve(waiting, pe, 0):
         cycles -= 1
 
 
@@ -139,10 +129,9 @@ def _serve_idle(waiting: Any, pe: int, cycles: int) -> None:
 def _drain(waiting: Any, pe: int) -> int:
     """Return the cycles until nothing waits before the banks of a PE."""
     cycles = 0
-    while (waiting[pe, 0] | waiting[pe, 1] | waiting[pe, 2] | waiting[pe, 3]) != 0:
-        for word in range(4):
-            waiting[pe, word] = _serve(waiting[pe, word])
-        cycles += 1
+    for bank in range(HASHED):
+        cycles = max(cycles, np.int64(waiting[pe, bank]))
+        waiting[pe, bank] = 0
     return cycles
 
 
@@ -163,33 +152,26 @@ def _classify(places: Any, bounds: Any, up: Any, left: Any, phases: int) -> Any:
 
 
 @inlined_kernel
-def _operate(waiting: Any, pe: int, hits: Any, classes: Any, first: int, lanes: int, n: int, room: Any) -> int:
+def _operate(waiting: Any, pe: int, hits: Any, classes: Any, first: int, lanes: int, n: int, queue: int) -> int:
     """Multiply a vector of activations with ``n`` vectors of weights; return the cycles.
 
     The products of one wait before their banks until at most as many are left in each as its queue holds.
     """
-    w0, w1, w2, w3 = waiting[pe, 0], waiting[pe, 1], waiting[pe, 2], waiting[pe, 3]
-    c0 = classes[first]
-    c1 = classes[first + 1] if lanes > 1 else _NOTHING
-    c2 = classes[first + 2] if lanes > 2 else _NOTHING
-    c3 = classes[first + 3] if lanes > 3 else _NOTHING
+    most = hits.shape[1]
+    row0 = most * np.int64(classes[first])
+    row1 = most * np.int64(classes[first + 1] if lanes > 1 else _NOTHING)
+    row2 = most * np.int64(classes[first + 2] if lanes > 2 else _NOTHING)
+    row3 = most * np.int64(classes[first + 3] if lanes > 3 else _NOTHING)
     cycles = n
     for j in range(n):
-        w0 += hits[c0, j, 0] + hits[c1, j, 0] + hits[c2, j, 0] + hits[c3, j, 0]
-        w1 += hits[c0, j, 1] + hits[c1, j, 1] + hits[c2, j, 1] + hits[c3, j, 1]
-        w2 += hits[c0, j, 2] + hits[c1, j, 2] + hits[c2, j, 2] + hits[c3, j, 2]
-        w3 += hits[c0, j, 3] + hits[c1, j, 3] + hits[c2, j, 3] + hits[c3, j, 3]
         for more in range(4, lanes):
             own = classes[first + more]
-            w0 += hits[own, j, 0]
-            w1 += hits[own, j, 1]
-            w2 += hits[own, j, 2]
-            w3 += hits[own, j, 3]
-        while ((w0 + room) | (w1 + room) | (w2 + room) | (w3 + room)) & _EIGHTH != 0:
-            w0, w1, w2, w3 = _serve(w0), _serve(w1), _serve(w2), _serve(w3)
+            for bank in range(HASHED):
+                waiting[pe, bank] += hits[own, j, bank]
+        blocked = add_and_serve(waiting, pe, hits, row0 + j, row1 + j, row2 + j, row3 + j, queue)
+        while blocked:
+            blocked = serve(waiting, pe, queue)
             cycles += 1
-        w0, w1, w2, w3 = _serve(w0), _serve(w1), _serve(w2), _serve(w3)
-    waiting[pe, 0], waiting[pe, 1], waiting[pe, 2], waiting[pe, 3] = w0, w1, w2, w3
     return cycles
 
 
@@ -197,15 +179,13 @@ def _operate(waiting: Any, pe: int, hits: Any, classes: Any, first: int, lanes: 
 def _hit(hits: Any, own: int, first: int, last: int, chosen: Any, filters: Any, rise: Any, shift: Any, banks: Any,
          F: int) -> None:  # fmt: skip
     """Count what each vector of weights, chosen[first … last - 1], sends to each bank from a pixel of a class."""
-    n = -(-(last - first) // F)
-    for j in range(n):
-        for word in range(4):
-            hits[own, j, word] = 0
+    for j in range(-(-(last - first) // F)):
+        for bank in range(HASHED):
+            hits[own, j, bank] = 0
     j = room = 0
     for w in range(first, last):
         i = chosen[w]
-        bank = banks[filters[i] & 7, (own // 4 + rise[i]) & 3, (own + shift[i]) & 3]
-        hits[own, j, bank >> 3] += np.uint64(1) << np.uint64(8 * (bank & 7))
+        hits[own, j, banks[filters[i] & 7, (own // 4 + rise[i]) & 3, (own + shift[i]) & 3]] += 1
         room += 1
         if room == F:
             room = 0
@@ -232,12 +212,11 @@ def multiply(
     pes = (bounds.shape[1] - 1) // phases
     chosen = np.zeros(filters.shape[0], np.int64)
     ends = np.zeros(phases + 1, np.int64)
-    hits = np.zeros((17, -(-filters.shape[0] // F), 4), np.uint64)  # by class of the pixel; the last one never hits
-    waiting = np.zeros((pes, 4), np.uint64)
+    hits = np.zeros((17, -(-filters.shape[0] // F), HASHED), np.uint8)  # by class of the pixel; the last one never hits
+    waiting = np.zeros((pes, HASHED), np.uint8)
     finish = np.zeros(pes, np.int64)
     released, passed = np.zeros(C, np.int64), np.zeros(C, np.int64)
     classes, present = _classify(places, bounds, up, left, phases)
-    room = np.uint64(126 - queue) * _ONES
     check = weight_values.size > 0
     for g in range(record.shape[0]):
         operations = spent = pairs = vectors = stored = landed = 0
@@ -282,12 +261,12 @@ def multiply(
                     if low == high:
                         continue
                     if finish[pe] < begin:
-                        _serve_idle(waiting, pe, begin - finish[pe])
+                        _idle(waiting, pe, begin - finish[pe])
                         finish[pe] = begin
                     before = finish[pe]
                     for a in range(low, high, width):
                         lanes = min(width, high - a)
-                        finish[pe] += _operate(waiting, pe, hits, classes, a, lanes, n, room)
+                        finish[pe] += _operate(waiting, pe, hits, classes, a, lanes, n, queue)
                         if check:
                             for w in range(ends[phase], ends[phase + 1]):
                                 i = chosen[w]
