@@ -126,11 +126,12 @@ def _idle(waiting: Any, pe: int, cycles: int) -> None:
 
 
 @inlined_kernel
-def _drain(waiting: Any, pe: int) -> int:
+def _drain(waiting: Any, pe: int) -> Any:
     """Return the cycles until nothing waits before the banks of a PE."""
     cycles = 0
     for bank in range(HASHED):
-        cycles = max(cycles, np.int64(waiting[pe, bank]))
+        waits: Any = np.int64(waiting[pe, bank])
+        cycles = max(cycles, waits)
         waiting[pe, bank] = 0
     return cycles
 

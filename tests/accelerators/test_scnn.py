@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,7 @@ from simulator.errors import InputError
 from simulator.library.densities import table_trace
 from simulator.program import STATES
 from simulator.results.result import OperatorResult, Result
-from simulator.trace import Conv2d, DensityTensor, Linear, MaskTensor, Trace
+from simulator.trace import Conv2d, DensityTensor, Linear, MaskTensor
 from tests.operators import trace_of
 from tests.real import DATA, needs_data
 
@@ -120,28 +119,10 @@ def test_effectual_macs_of_real_masks(chip: str, layer: str, pairs: int) -> None
         assert macs.performed == pairs
 
 
-def same_size(trace: Trace, weight: float | None = None, activation: float | None = None) -> Trace:
-    """Pad the layers of the density table so that planes keep their size; set densities where they are given."""
-    operators = []
-    for operator in trace.operators:
-        assert isinstance(operator, Conv2d)
-        assert isinstance(operator.input, DensityTensor)
-        assert isinstance(operator.weight, DensityTensor)
-        assert isinstance(operator.output, DensityTensor)
-        P, Q = operator.output_shape[2:]
-        R, S = operator.kernel_size
-        shape = (1, operator.in_channels, P, Q)
-        data = replace(operator.input, shape=shape, density=activation or operator.input.density)
-        kernels = replace(operator.weight, density=weight or operator.weight.density)
-        output = replace(operator.output, density=activation or operator.output.density)
-        operators.append(Conv2d(operator.name, data, kernels, padding=(R // 2, S // 2), output=output))
-    return Trace(trace.name, tuple(operators))
-
-
 @cache
-def network(prefix: str, chip: str, density: float | None = None, seed: int = 0) -> Result:
-    trace = table_trace(DATA / "scnn_layer_densities.csv", prefix, seed)
-    return simulate(same_size(trace, density, density), load_arch(chip))
+def network(prefix: str, chip: str, density: float | None = None) -> Result:
+    trace = table_trace(DATA / "scnn_layer_densities.csv", prefix, padded=True, density=density)
+    return simulate(trace, load_arch(chip))
 
 
 @needs_data
