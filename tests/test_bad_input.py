@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from simulator.arch import list_configs
+from simulator.arch.published import list_published
 from simulator.cli import main
 from simulator.errors import InputError
 from simulator.trace import Attention, Conv2d, DensityTensor, MaskTensor, MatMul, Trace, quantise, save_trace
@@ -448,9 +450,10 @@ def _(desk: Desk) -> tuple[str, ...]:
     return ("show", "escalate", "--area", "--technology", "mine.csv")
 
 
-case("show --area: a chip that has no parameters", "scnn", "known from publications only")(
-    lambda desk: ("show", "scnn", "--area", "--set", "array.blocks=16")
-)
+for _published in sorted(set(list_published()) - set(list_configs())):
+    case(f"show --area: {_published} has no parameters", _published, "known from publications only")(
+        lambda desk, name=_published: ("show", name, "--area", "--set", "array.blocks=16")
+    )
 case("show: no chip of that name", "scn", "is no architecture")(lambda desk: ("show", "scn", "--area"))
 case("show: area and memory at once", "--area and --memory")(
     lambda desk: ("show", "escalate", "--area", "--memory", "detailed")

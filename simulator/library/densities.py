@@ -127,23 +127,28 @@ def _require_columns(found: Sequence[str], path: str) -> None:
 def _row(line: Mapping[str, str], where: str) -> Row:
     output = line.get("output_density")
     return Row(
-        _part(line["weight_density"], f"{where}: weight_density"),
-        _part(line["input_density"], f"{where}: input_density"),
-        _part(output, f"{where}: output_density") if output else None,
+        part(line["weight_density"], f"{where}: weight_density"),
+        part(line["input_density"], f"{where}: input_density"),
+        part(output, f"{where}: output_density") if output else None,
         tuple(_count(line[c], f"{where}: {c}") for c in _SHAPE) if all(line.get(c) for c in _SHAPE) else None,
     )
 
 
-def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
+def table_trace(
+    path: str | Path, prefix: str = "", seed: int = 0, padded: bool = False, density: float | None = None
+) -> Trace:
     """Return the convolutions of a table that gives their shapes: stride 1, the input as large as their reach.
 
     Args:
         path: the CSV file.
         prefix: only layers whose names begin so, such as ``VGG_``.
         seed: of the masks.
+        padded: make the input as large as the output instead, with half a kernel of padding around it.
+        density: of all weights, inputs and outputs in the place of the table's.
 
     Raises:
-        InputError: as `read_densities`, no layer of that prefix, or a row without a shape.
+        InputError: as `read_densities`, no layer of that prefix, a row without a shape, or a kernel of an even size
+            that is to be padded.
 
     """
     operators = []
@@ -151,17 +156,24 @@ def table_trace(path: str | Path, prefix: str = "", seed: int = 0) -> Trace:
         if row.shape is None:
             raise InputError(f"{path}: the layer '{name}' has no shape; expected the columns {' '.join(_SHAPE)}")
         R, S, P, Q, C, K = row.shape
+        if padded and not (R % 2 and S % 2):
+            raise InputError(f"{path}: the layer '{name}' has a kernel of {R}×{S}; expected odd sizes to be padded")
         first = 1_000_003 * seed + 3 * number
-        data = DensityTensor((1, C, P + R - 1, Q + S - 1), row.input, first)
-        output = None if row.output is None else DensityTensor((1, K, P, Q), row.output, first + 2)
+        around = (R // 2, S // 2) if padded else (0, 0)
+        size = (P + R - 1 - 2 * around[0], Q + S - 1 - 2 * around[1])
+        weight, given, made = (row.weight, row.input, row.output) if density is None else (density,) * 3
+        data = DensityTensor((1, C, *size), given, first)
+        output = None if made is None else DensityTensor((1, K, P, Q), made, first + 2)
         elements = max(data.size, K * C * R * S, K * P * Q)
         if elements > LARGEST:
             raise InputError(f"{path}: the layer '{name}' has a tensor of {elements} elements, more than 2^31")
-        operators.append(Conv2d(name, data, DensityTensor((K, C, R, S), row.weight, first + 1), output=output))
+        kernels = DensityTensor((K, C, R, S), weight, first + 1)
+        operators.append(Conv2d(name, data, kernels, padding=around, output=output))
     return Trace(Path(path).stem, tuple(operators), {"density table": str(path), "layers": f"{prefix}*"})
 
 
-def _part(text: str | None, what: str) -> float:
+def part(text: str | None, what: str) -> float:
+    """Read a number from 0 to 1; ``what`` begins the sentence that refuses another."""
     try:
         number = float(text or "")
     except ValueError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simulator.errors import InputError, nearest
 from simulator.library.build import Workload, build
-from simulator.library.densities import read_densities, table_trace
+from simulator.library.densities import part, read_densities, table_trace
 from simulator.library.document import SUFFIXES, list_workloads, read_workload
 from simulator.library.expression import Number
 from simulator.library.settings import parameter_names
@@ -25,7 +25,7 @@ PROFILE = "profile"
 """The parameter of every workload that names a profile, from which its masks are drawn."""
 _OF_FILES = (DENSITIES, LAYERS, PROFILE)
 _PREFIX = "workload."
-_OF_TABLE = (LAYERS, "seed")
+_OF_TABLE = (LAYERS, "seed", "padded", "density")
 
 Settings = Mapping[str, str | Number]
 
@@ -37,8 +37,8 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
         path_or_name: a trace file, a workload's ``.yaml`` file, a ``.csv`` table of densities with shapes, or the name
             of a shipped trace or workload.
         settings: parameters of a workload, such as ``{"seq": 512}``; ``densities`` names a table of densities and
-            ``layers`` how the names of its layers begin, ``profile`` a profile. Of a table itself: ``layers`` and
-            ``seed``.
+            ``layers`` how the names of its layers begin, ``profile`` a profile. Of a table itself: ``layers``,
+            ``seed``, ``padded`` and ``density``, see `simulator.library.densities.table_trace`.
 
     Raises:
         InputError: one sentence that names the file and what is wrong with it.
@@ -52,7 +52,13 @@ def load_trace(path_or_name: str | os.PathLike[str], settings: Settings | None =
         seed = str(given.get("seed", 0))
         if not seed.isdecimal():
             raise InputError(f"{name}: parameter 'seed' is '{seed}', expected a whole number of at least 0")
-        return table_trace(name, str(given.get(LAYERS, "")), int(seed))
+        padded = str(given.get("padded", 0))
+        if padded not in ("0", "1"):
+            raise InputError(f"{name}: parameter 'padded' is '{padded}', expected 1, or 0 for none")
+        density = given.get("density")
+        if density is not None:
+            density = part(str(density), f"{name}: parameter 'density'")
+        return table_trace(name, str(given.get(LAYERS, "")), int(seed), padded == "1", density)
     if given:
         raise InputError(f"{name}: a trace has no parameters, only a workload has; '{next(iter(given))}' cannot be set")
     try:

@@ -120,7 +120,8 @@ Tensors are known by density (1 unless said otherwise): `--set weight_density=0.
 `--set densities=FILE.csv` takes the densities of weights and inputs from a table with the columns layer,
 weight_density and input_density, for the layers that it names: `conv1_1`, or behind a network's prefix, `VGG_conv1_1`;
 `--set layers=VGG_` leaves the rows of other networks out. A table that also has the columns R S P Q C K is itself a
-trace: `skipper inspect scnn_layer_densities.csv --set layers=VGG_`.
+trace: `skipper inspect scnn_layer_densities.csv --set layers=VGG_`. Its inputs are as large as their reach, or with
+`--set padded=1` as large as the outputs, with half a kernel of padding; `--set density=0.1` sets all its densities.
 
 `--set profile=FILE.yaml` draws masks that behave like real ones, see [profiles.md](profiles.md).
 
