@@ -19,7 +19,17 @@ from pydantic import Field
 from simulator.arch.part import Part
 from simulator.arch.units import Hertz
 from simulator.dataflow.layers import Mask, layer_of
-from simulator.dataflow.passes import Footprint, Plan, Room, Upright, effectual_pairs, plan
+from simulator.dataflow.passes import (
+    Footprint,
+    Plan,
+    Room,
+    Upright,
+    by_tap,
+    effectual_pairs,
+    plan,
+    port_stage,
+    values_by_tap,
+)
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
@@ -150,7 +160,7 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     upright = Upright(layer)
     inputs, weights = layer.input_mask(), layer.weight_mask()
     effectual = effectual_pairs(layer, inputs, weights)
-    values = _values(upright) if check else None
+    values = values_by_tap(upright) if check else None
     inputs = upright.turned(inputs if geometry.skips in ("both", "activations") else np.ones_like(inputs))
     groups = [_blocks(each, geometry) for each in weights]
     blocks = [block for group in groups for block in group]
@@ -186,25 +196,10 @@ def match(operator: Operator, geometry: Geometry, check: bool) -> Match:
     )
 
 
-def _values(upright: Upright) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return inputs (N, G, H, W, C) and weights (G, K, taps, C), or None where they are not known."""
-    layer = upright.layer
-    inputs, weights = layer.input_values(), layer.weight_values()
-    if inputs is None or weights is None:
-        return None
-    pixels = upright.turned(inputs).transpose(0, 1, 3, 4, 2)
-    return np.ascontiguousarray(pixels, np.int64), np.ascontiguousarray(_by_tap(weights), np.int64)
-
-
-def _by_tap(weights: NDArray[Any]) -> NDArray[Any]:
-    """Lay kernels (…, C, R, S) out channels first: (…, taps, C)."""
-    return weights.reshape(*weights.shape[:-2], -1).swapaxes(-1, -2)
-
-
 def _blocks(weights: Mask, geometry: Geometry) -> list[Block]:
     """Deal the filters (K, C, R, S) of a group out to blocks."""
     cluster, sparse = geometry.cluster, geometry.skips in ("both", "weights")
-    kernels = _by_tap(weights if sparse else np.ones_like(weights))
+    kernels = by_tap(weights if sparse else np.ones_like(weights))
     K, taps, C = kernels.shape
     chunks = pack_chunks(kernels, min(cluster.chunk, C))
     density = np.bitwise_count(chunks).sum(axis=3, dtype=np.int64)
@@ -265,9 +260,9 @@ def tile(operator: Operator, match: Match, chip: Chip) -> Program:
         operator=operator.name,
         mapping={"both": "two-sided", "none": "dense"}.get(chip.skips, f"one-sided ({chip.skips})"),
         stages=(
-            _port_stage("weight_fetch", "weight_buffer", steps.held * work.fresh, chip.weight_buffer),
+            port_stage("weight_fetch", "weight_buffer", steps.held * work.fresh, chip.weight_buffer),
             join,
-            _port_stage("output_drain", "output_buffer", steps.outputs, chip.output_buffer),
+            port_stage("output_drain", "output_buffer", steps.outputs, chip.output_buffer),
         ),
         reads=steps.reads,
         writes=steps.writes,
@@ -339,12 +334,6 @@ def _slowest(cycles: NDArray[np.int32], clusters: int) -> int:
     """Return the cycles of the cluster with most to do, where work is dealt out in turn."""
     padded = np.pad(cycles, (0, -len(cycles) % clusters))
     return int(padded.reshape(-1, clusters).sum(axis=0, dtype=np.int64).max(initial=0))
-
-
-def _port_stage(name: str, unit: str, size: Counts, buffer: Buffer) -> Stage:
-    """Return the stage in which ``size`` bytes pass a buffer's ports on the clusters' side."""
-    cycles = -(-size // buffer.bytes_per_cycle)
-    return Stage(name, cycles, {unit: unit_of({"busy": cycles}, 1, cycles)})
 
 
 def _adders(chunk: int) -> int:

@@ -20,8 +20,9 @@ from simulator.dataflow.layers import Layer, Mask
 from simulator.dataflow.tiles import Order, Tiles, enumerate_tiles, spans_of
 from simulator.dataflow.windows import Axis, Frame, cumulative
 from simulator.errors import InputError
+from simulator.hardware.buffer import Buffer
 from simulator.hardware.dram import whole_bursts
-from simulator.program import Counts, Stream
+from simulator.program import Counts, Stage, Stream, unit_of
 from simulator.trace import Conv2d
 
 
@@ -258,3 +259,24 @@ def effectual_pairs(layer: Layer, inputs: Mask, weights: Mask) -> int:
     """Count the multiply-accumulates of two non-zeros: inputs (N, G, C, H, W), weights (G, K, C, R, S)."""
     met = layer.vertical.meetings() @ inputs.sum(axis=0, dtype=np.float64) @ layer.horizontal.meetings().T
     return int((met * weights.sum(axis=1)).sum())
+
+
+def values_by_tap(upright: Upright) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return inputs (N, G, H, W, C) and weights (G, K, taps, C), or None where they are not known."""
+    layer = upright.layer
+    inputs, weights = layer.input_values(), layer.weight_values()
+    if inputs is None or weights is None:
+        return None
+    pixels = upright.turned(inputs).transpose(0, 1, 3, 4, 2)
+    return np.ascontiguousarray(pixels, np.int64), np.ascontiguousarray(by_tap(weights), np.int64)
+
+
+def by_tap(weights: NDArray[Any]) -> NDArray[Any]:
+    """Lay kernels (…, C, R, S) out channels first: (…, taps, C)."""
+    return weights.reshape(*weights.shape[:-2], -1).swapaxes(-1, -2)
+
+
+def port_stage(name: str, unit: str, size: Counts, buffer: Buffer) -> Stage:
+    """Return the stage in which ``size`` bytes pass a buffer's ports on the side of the multipliers."""
+    cycles = -(-size // buffer.bytes_per_cycle)
+    return Stage(name, cycles, {unit: unit_of({"busy": cycles}, 1, cycles)})
