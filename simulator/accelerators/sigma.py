@@ -49,7 +49,8 @@ class Tiling(Part):
     """How an operator is cut into tiles."""
 
     pixels: Annotated[int, Field(ge=1)]
-    """Output pixels of a tile at most, in whole rows; fewer where the buffers are too small."""
+    """Output pixels of a tile at most, in whole rows, each counted for every fold; fewer where the buffers are too
+    small."""
 
 
 class Chip(Part):

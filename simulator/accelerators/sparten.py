@@ -53,7 +53,8 @@ class Tiling(Part):
     """How an operator is cut into tiles."""
 
     pixels: Annotated[int, Field(ge=1)]
-    """Output pixels of a tile at most, in whole rows; fewer where the buffers are too small."""
+    """Output pixels of a tile at most, in whole rows, each counted for every block of filters; fewer where the buffers
+    are too small."""
 
 
 class Chip(Part):

@@ -91,7 +91,7 @@ class Room:
     outputs: int
     """Bytes of output rows."""
     pixels: int
-    """Output pixels of a tile at most, but at least a row."""
+    """Output pixels of a tile at most, each counted for every block; but at least a row of one block."""
     keys: tuple[str, str, str]
     """Of the buffers for inputs, weights and outputs."""
 
@@ -158,11 +158,14 @@ def _passes(footprint: Footprint, room: Room) -> tuple[range, ...]:
     rows = cumulative(footprint.inputs.max(axis=(1, 2), initial=0) * height)
     outputs = cumulative(footprint.outputs.max(axis=(1, 2)))
 
+    pixels = frame.vertical.outputs * frame.horizontal.outputs
+
     def fits(of: range) -> bool:
         first, last = of.start // blocks, -(-of.stop // blocks)
         whole = of.start % blocks == of.stop % blocks == 0
         return bool(
             (whole or last == first + 1)
+            and len(of) * pixels <= room.pixels
             and weights[of.stop] - weights[of.start] <= room.weights
             and outputs[of.stop] - outputs[of.start] <= room.outputs
             and rows[last] - rows[first] <= room.inputs

@@ -37,6 +37,7 @@ ASSUMED = {
     "16 bytes broadcast": {"cluster.broadcast_bytes": "16"},
     "no fill": {"cluster.fill": "0"},
     "tiles of 256 pixels": {"tiling.pixels": "256"},
+    "tiles of 4096 pixels": {"tiling.pixels": "4096"},
 }
 
 
