@@ -23,6 +23,7 @@ from tests.real import DATA
 FAST = {"dram.bandwidth": "10 TB/s", "dram.latency": "0 ns"}
 NETWORKS = {"ALEX": "AlexNet", "VGG": "VGG-16", "inception": "GoogLeNet"}
 DESIGNS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "SCNN": ("scnn", {}),
     "dense": ("sparten_dense", {}),
     "activations only": ("sparten_one_sided", {}),
     "weights only": ("sparten_one_sided", {"skips": "weights"}),

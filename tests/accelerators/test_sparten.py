@@ -114,7 +114,11 @@ def test_area_is_known(chip: str) -> None:
 def test_speedups_on_the_densities_of_alexnet() -> None:
     """As docs/sparten.md has them; no design beats the oracle, and each step of the balancing gains."""
     dense = sparten_ratios.cycles("ALEX", "dense").sum()
-    gain = {design: dense / sparten_ratios.cycles("ALEX", design).sum() for design in sparten_ratios.DESIGNS}
+    gain = {
+        design: dense / sparten_ratios.cycles("ALEX", design).sum()
+        for design in sparten_ratios.DESIGNS
+        if design != "SCNN"
+    }
     assert gain == pytest.approx(
         {"dense": 1, "activations only": 1.37, "weights only": 1.79, "none": 2.25, "GB-S": 2.38, "GB-H": 2.64},
         abs=0.006,
