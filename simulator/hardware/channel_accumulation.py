@@ -21,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from simulator.arch.part import Part
 from simulator.hardware.bits import gather, popcount, shift_left, shift_right
 from simulator.hardware.butterfly import ButterflyNetwork
-from simulator.hardware.jit import kernel
+from simulator.hardware.jit import borrow, inlined_kernel, kernel
 
 U64 = np.uint64
 
@@ -171,6 +171,29 @@ def issued_sum(issued: Any, unit: Any, first: Any, turn: Any, adders: Any, signs
     return total
 
 
+@inlined_kernel
+def promote(
+    rows: Any, r: Any, total: Any, adders: Any, ahead: Any, aside: Any, free: Any, signs: Any, values: Any, sums: Any
+) -> None:
+    """Fill the ``free`` lanes (T,) of row r from the rows ahead, offset by offset; both are consumed."""
+    for o in range(ahead.shape[0]):
+        s, turn, back = r + ahead[o], aside[o], adders - aside[o]
+        if s >= total:
+            continue
+        for t in range(rows.shape[1]):
+            row, empty = rows[s, t], free[t]
+            if turn == 0:
+                taken = free.dtype.type(row & empty)
+                left = row & ~taken
+            else:
+                taken = free.dtype.type((shift_right(row, turn) | shift_left(row, back)) & empty)
+                left = row & ~(shift_left(taken, turn) | shift_right(taken, back))
+            free[t] = empty & ~taken
+            rows[s, t] = left
+            if values is not None:
+                sums[t] += issued_sum(taken, t, s * adders, turn, adders, signs, values)
+
+
 @kernel
 def issue_window(
     rows: Any, total: Any, adders: Any, look_ahead: Any, ahead: Any, aside: Any, free: Any, skipped: Any, cycles: Any,
@@ -196,22 +219,7 @@ def issue_window(
             skipped[t] = 0 if steps else skipped[t] + 1
             if values is not None:
                 sums[t] += issued_sum(row, t, r * adders, 0, adders, signs, values)
-        for o in range(ahead.shape[0]):
-            s, turn, back = r + ahead[o], aside[o], adders - aside[o]
-            if s >= total:
-                continue
-            for t in range(units):
-                row, empty = rows[s, t], free[t]
-                if turn == 0:
-                    taken = free.dtype.type(row & empty)
-                    left = row & ~taken
-                else:
-                    taken = free.dtype.type((shift_right(row, turn) | shift_left(row, back)) & empty)
-                    left = row & ~(shift_left(taken, turn) | shift_right(taken, back))
-                free[t] = empty & ~taken
-                rows[s, t] = left
-                if values is not None:
-                    sums[t] += issued_sum(taken, t, s * adders, turn, adders, signs, values)
+        promote(borrow(rows), r, total, adders, borrow(ahead), borrow(aside), borrow(free), signs, values, sums)
 
 
 @kernel
