@@ -21,6 +21,7 @@ from simulator.dataflow.omitted_attention import (
     HeadMatch,
     HeadTiles,
     Selection,
+    Units,
     Words,
     integers_of,
     match_heads,
@@ -59,13 +60,6 @@ class Prediction(Selection):
     """Of the queries and keys that scores are predicted from."""
     threshold: Annotated[float, Field(ge=0, lt=1)]
     """On the softmax of the predicted scores."""
-
-
-class Units(Part):
-    """Replicas of the whole chip's datapath, each with its own heads."""
-
-    count: Annotated[int, Field(ge=1, le=65536)]
-    """Heads at once."""
 
 
 class Chip(Part):
@@ -145,9 +139,9 @@ def match(operator: Attention, geometry: Geometry, check: bool) -> HeadMatch:
     def select(operator: Attention, image: int, allowed: Words) -> Words:
         return predict(operator, image, allowed, geometry.prediction)
 
-    def walk(kept: Words, issues: NDArray[np.int32]) -> Counts:
-        records = np.zeros((len(kept), columns), np.int64)
-        split_rows(kept, geometry.keys, geometry.pes, records, issues)
+    def walk(image: int, head: int, kept: Words, issues: NDArray[np.int32]) -> Counts:
+        records = np.zeros((operator.query_count, columns), np.int64)
+        split_rows(kept[head], geometry.keys, geometry.pes, records, issues)
         return records
 
     return match_heads(operator, select, geometry.prediction.connections, walk, check)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.dataflow.token_parallel import attend_issues
@@ -34,8 +35,11 @@ Words = NDArray[np.uint64]
 Source = Literal["own", "trace"]
 Select = Callable[[Attention, int, Words], Words]
 """Of an operator and an image, those of the allowed connections (H, L, W) that the chip keeps, (H, L, W)."""
-Walk = Callable[[Words, NDArray[np.int32]], Counts]
-"""Of the kept connections of a head (L, W), records (L, …); issues (pairs, 3) or (0, 3) out: when, query, key."""
+Walk = Callable[[int, int, Words, NDArray[np.int32]], Counts]
+"""Of image, head and the kept connections of the image (H, L, W), records of the head (L, …).
+
+issues (pairs, 3) or (0, 3) out: when, query, key.
+"""
 
 
 class Selection(Part):
@@ -43,6 +47,13 @@ class Selection(Part):
 
     connections: Source
     """'own': by the chip's mechanism where query and key are known by value, else as the trace says; or 'trace'."""
+
+
+class Units(Part):
+    """Replicas of a chip's datapath, each with heads of its own."""
+
+    count: Annotated[int, Field(ge=1, le=65536)]
+    """Heads at once."""
 
 
 def require_attention(operator: Operator, chip: str) -> Attention:
@@ -128,7 +139,7 @@ def match_heads(
     counts = np.bitwise_count(kept).sum(axis=-1, dtype=np.int64)
     for image, head in np.ndindex(N, H):
         issues = np.zeros((int(counts[image, head].sum()) if check else 0, 3), np.int32)
-        records.append(walk(kept[image, head], issues))
+        records.append(walk(image, head, kept[image], issues))
         if output is not None:
             output.kept[image, head] = _issued(issues, L, operator.key_count)
             if operator.has_values:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.hardware.real_scores import Scores
 from simulator.trace.connections import row_blocks
 
 Floats = NDArray[np.float64]
 
 
-def few_bits(values: NDArray[np.integer[Any]], bits: int) -> tuple[Floats, float]:
+def few_bits(values: NDArray[np.integer[Any]] | Floats, bits: int) -> tuple[Floats, float]:
     """Return values brought to −(2^(bits−1) − 1) … 2^(bits−1) − 1, rounded half to even, and the size of a step."""
     top, largest = 2 ** (bits - 1) - 1, float(np.abs(values.astype(np.float64)).max())
     if largest == 0:
@@ -36,10 +37,10 @@ def keep_probable(
     queries (L, D) and keys (S, D) are whole numbers; step is the score that one unit of a product stands for.
     """
     kept = np.zeros(allowed.shape, np.bool_)
+    products = Scores(queries, keys, 1.0)
     for rows in row_blocks(len(queries)):
-        scores = np.where(allowed[rows], queries[rows] @ keys.T, -np.inf)
-        best = scores.max(axis=1, keepdims=True)
-        weights = np.exp((scores - best) * step)
+        scores = products.rows(rows, allowed[rows])
+        weights = np.exp((scores - scores.max(axis=1, keepdims=True)) * step)
         kept[rows] = weights > threshold * weights.sum(axis=1, keepdims=True)
         kept[rows][np.arange(len(scores)), scores.argmax(axis=1)] = True
     return kept
