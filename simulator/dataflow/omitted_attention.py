@@ -119,18 +119,16 @@ class HeadMatch:
     output: Attended | None
 
 
-def match_heads(
-    operator: Attention, select: Select, source: Source, walk: Walk, check: bool, given: Select | None = None
-) -> HeadMatch:
+def match_heads(operator: Attention, select: Select | None, source: Source, walk: Walk, check: bool) -> HeadMatch:
     """Select, walk, and with ``check`` compute along what is issued.
 
-    ``given`` is applied to what the trace keeps, where the chip does not select itself.
+    Without ``select``, or without the values that it looks at, what the trace says is kept.
 
     Raises:
         InputError: as ``simulator.trace.Attention.kept``.
 
     """
-    computed, kept = _connections(operator, select if selects(operator, source) else None, given)
+    computed, kept = _connections(operator, select if selects(operator, source) else None)
     N, H, L, _ = kept.shape
     output = None
     if check:
@@ -149,18 +147,17 @@ def match_heads(
     return HeadMatch(computed, np.stack(records), counts.reshape(N * H, L), output)
 
 
-def _connections(operator: Attention, select: Select | None, given: Select | None) -> tuple[Attention, Words]:
+def _connections(operator: Attention, select: Select | None) -> tuple[Attention, Words]:
     N, H, L, S = operator.images, operator.heads, operator.query_count, operator.key_count
     kept = np.empty((N, H, L, -(-S // 64)), np.uint64)
-    change = given if select is None else select
     everything = select is not None and operator.mask is None  # that is allowed, whatever the trace's detector keeps
     allowed = allowed_words(L, S, operator.causal)
     for image in range(N):
         said = np.stack([allowed if everything else operator.kept(image, head) for head in range(H)])
-        kept[image] = said if change is None else change(operator, image, said)
+        kept[image] = said if select is None else select(operator, image, said)
         if (np.bitwise_count(kept[image]).sum(axis=-1) == 0).any():
             raise LawViolation(f"{operator.name}: a query of image {image} keeps no key")
-    if change is None:
+    if select is None:
         return operator, kept
     mask = MaskTensor.of(unpack_rows(kept.reshape(-1, kept.shape[-1]), S).reshape(N, H, L, S))
     without: dict[str, Any] = dict.fromkeys(("tokens", "projection", "detector_query", "detector_key", "memory"))
