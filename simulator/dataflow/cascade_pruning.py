@@ -24,7 +24,7 @@ from simulator.hardware.quick_select import TopK, list_kept, select_rows
 from simulator.hardware.real_scores import Scores
 from simulator.program import Counts
 from simulator.trace import Attention, MaskTensor, ValueTensor
-from simulator.trace.connections import largest, pack_rows, row_blocks, unpack_rows
+from simulator.trace.connections import pack_rows, row_blocks, unpack_rows
 
 RECORD: Final = ("looked", "kept", "again", "top_k", "compared")
 """Of a query: keys multiplied, values multiplied, whether low bits are wanted, cycles of top-k, numbers compared."""
@@ -150,17 +150,22 @@ class Cascade:
         scores, rough = (_scores(operator, image, head, bits) for bits in (None, self.progressive.high))
         for rows in row_blocks(operator.query_count):
             weights = scores.softmax(rows, candidates[rows])
-            kept[rows] = largest(weights, candidates[rows], counts[rows])
             sharpest = rough.softmax(rows, candidates[rows]).max(axis=1)
             records[rows, 2] = sharpest < self.progressive.threshold
-            self._engine(weights, candidates[rows], counts[rows], records[rows])
+            self._engine(weights, candidates[rows], counts[rows], records[rows], kept[rows])
         return pack_rows(kept), records
 
     def _engine(
-        self, numbers: NDArray[np.float64], candidates: NDArray[np.bool_], counts: Counts, records: Counts
+        self,
+        numbers: NDArray[np.float64],
+        candidates: NDArray[np.bool_],
+        counts: Counts,
+        records: Counts,
+        kept: NDArray[np.bool_],
     ) -> None:
-        """Fill in what the top-k engine does, (rows, len(RECORD))."""
-        select_rows(numbers, candidates, counts, self.top_k.comparators, self.top_k.latency, records[:, 3:])
+        """Let some rows pass the top-k engine: fill in what it does, (rows, len(RECORD)), and finds, (rows, S)."""
+        unit = self.top_k
+        select_rows(numbers, candidates, counts, unit.comparators, unit.latency, records[:, 3:], kept)
 
     def walk(self, image: int, head: int, kept: Words, issues: NDArray[np.int32]) -> Counts:
         """List what a head keeps, and return its records (L, len(RECORD))."""
@@ -178,7 +183,7 @@ class Cascade:
         stream = np.random.Generator(np.random.PCG64(ORDER_SEED))
         for rows in row_blocks(len(mine)):
             numbers = stream.random(mine[rows].shape)
-            self._engine(numbers, candidates[rows], records[rows, 1], records[rows])
+            self._engine(numbers, candidates[rows], records[rows, 1], records[rows], np.zeros_like(mine[rows]))
         return records
 
     @property

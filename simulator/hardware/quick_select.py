@@ -58,11 +58,13 @@ def select_largest(numbers: Any, k: Any, comparators: Any, latency: Any, left: A
 
 
 @kernel
-def select_rows(scores: Any, candidates: Any, counts: Any, comparators: Any, latency: Any, records: Any) -> None:
+def select_rows(
+    scores: Any, candidates: Any, counts: Any, comparators: Any, latency: Any, records: Any, kept: Any
+) -> None:
     """Let rows pass the engine, one after the other; one that keeps all its candidates passes it by.
 
     scores (L, S); candidates (L, S) booleans; counts (L,): how many of them each row keeps; records (L, 2) int64 out:
-    cycles, and numbers compared.
+    cycles, and numbers compared; kept (L, S) booleans, False, out: the largest of each row, of equal ones the first.
     """
     row, left = np.zeros(scores.shape[1], scores.dtype), np.zeros(scores.shape[1], scores.dtype)
     for query in range(scores.shape[0]):
@@ -71,9 +73,19 @@ def select_rows(scores: Any, candidates: Any, counts: Any, comparators: Any, lat
             if candidates[query, key]:
                 row[found] = scores[query, key]
                 found += 1
+        pivot = -np.inf
         if counts[query] < found:
-            _, cycles, compared = select_largest(row[:found], counts[query], comparators, latency, left)
+            pivot, cycles, compared = select_largest(row[:found], counts[query], comparators, latency, left)
             records[query, 0], records[query, 1] = cycles, compared
+        equal = counts[query]  # places left for those that equal the pivot
+        for place in range(found):
+            equal -= row[place] > pivot
+        for key in range(scores.shape[1]):
+            if candidates[query, key] and scores[query, key] > pivot:
+                kept[query, key] = True
+            elif candidates[query, key] and scores[query, key] == pivot and equal > 0:
+                kept[query, key] = True
+                equal -= 1
 
 
 @kernel

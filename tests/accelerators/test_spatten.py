@@ -75,13 +75,14 @@ def test_quick_select_is_its_twin(numbers: list[int], data: st.DataObject, compa
 )  # fmt: skip
 def test_pruning_is_the_rule(seed: int, n: int, causal: bool, tokens: float, values: float) -> None:
     rng = np.random.default_rng(seed)
-    tensors = [ValueTensor(rng.integers(-99, 100, (1, 2, n, 6)), 0.02) for _ in range(3)]
+    drawn = rng.integers(-30000, 30001, (3, 1, 2, n, 6))  # so wide that no two scores are equal
+    tensors = [ValueTensor(values_, 1e-4, bits=16) for values_ in drawn]
     operator = Attention("heads", *tensors, causal=causal)
     pruning = Pruning(connections="own", tokens=tokens, heads=1.0, values=values)
     cascade = Cascade(operator, pruning, Progressive(high=8, low=4, threshold=0.1), TopK(comparators=4, latency=3))
     allowed = np.stack([operator.kept(0, head) for head in range(2)])
     kept = [unpack_rows(words, n) for words in cascade.select(operator, 0, allowed)]
-    heads = [tuple((tensor.values()[0, head] * 0.02).tolist() for tensor in tensors[:2]) for head in range(2)]
+    heads = [tuple((tensor.values()[0, head] * 1e-4).tolist() for tensor in tensors[:2]) for head in range(2)]
     alive, expected = cascade_pruning.prune(heads, operator.scale, unpack_rows(allowed[0], n).tolist(), tokens, values)
     assert cascade.alive[0].tolist() == alive
     assert [head.tolist() for head in kept] == expected
