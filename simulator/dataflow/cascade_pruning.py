@@ -135,10 +135,11 @@ class Cascade:
         staying = max(1, int(np.floor(self.pruning.tokens * S + 0.5)))
         alive = np.zeros(S, np.bool_)
         alive[np.argsort(-importance, kind="stable")[:staying]] = True
+        saved = alive.copy()
         for head, allowed in enumerate(free):  # a query whose tokens are all pruned saves its best
             lost = ~(allowed & alive).any(axis=1)
-            alive[best[head, lost]] = True
-        return alive
+            saved[best[head, lost]] = True
+        return saved
 
     def _values(self, image: int, head: int, candidates: NDArray[np.bool_]) -> tuple[Words, Counts]:
         operator = self.operator
