@@ -194,13 +194,16 @@ DECIDING = {
 """Tensors whose values say what is kept or where it lies."""
 
 
-def masked(operator: Operator) -> Operator:
-    """Return the same operator with what is known of its tensors reduced to masks."""
+def masked(operator: Operator, decides: tuple[str, ...] = ()) -> Operator:
+    """Return the same operator with what is known of its tensors reduced to masks.
+
+    ``decides``: roles of attention whose values decide, on the chip, what is kept.
+    """
 
     def mask(tensor: Tensor) -> MaskTensor:
         return MaskTensor.of(tensor.mask(), bits=tensor.bits)
 
-    deciding = DECIDING.get(operator.type, ())
+    deciding = (*DECIDING.get(operator.type, ()), *(decides if isinstance(operator, Attention) else ()))
     tensors = {role: tensor if role in deciding else mask(tensor) for role, tensor in operator.tensors.items()}
     return type(operator)(operator.name, **tensors, **operator.attributes)
 

@@ -156,7 +156,7 @@ def _match_attention(operator: Attention, geometry: AttentionGeometry, check: bo
         if output is not None:
             output.kept[image, head] = words
         if output is not None and made.issues is not None and operator.has_values:
-            output.values[image, head], output.tolerance[image, head] = _attend(
+            output.values[image, head], output.tolerance[image, head] = attend_issues(
                 operator, image, head, words, made.issues
             )
     return AttentionMatch(operator, records, output)
@@ -213,7 +213,7 @@ def _ints(tensor: Any) -> NDArray[np.integer[Any]]:
     return np.ascontiguousarray(tensor.values())
 
 
-def _attend(
+def attend_issues(
     operator: Attention, image: int, head: int, words: NDArray[np.uint64], issues: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Attend along the issues: the real values (L, E), and by how much each row may be off (L,)."""
