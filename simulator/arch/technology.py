@@ -8,6 +8,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from simulator.arch.shipped import list_shipped, read_shipped
@@ -179,6 +180,7 @@ def load_technology(name_or_path: str | Path) -> Technology:
     return parse_technology(*read_shipped(name_or_path, "technology", (".csv",), "technology table"))
 
 
+@lru_cache(maxsize=32)
 def parse_technology(text: str, name: str, origin: str) -> Technology:
     """Read a table from CSV text, with or without the column ``area_mm2``; see ``load_technology``."""
     reader = csv.DictReader(io.StringIO(text))

@@ -15,12 +15,17 @@ from simulator.trace.checks import Shape
 
 def joined(maker: Maker, layer: schema.Branches, ends: Sequence[Flow], name: str, names: Names) -> Flow:
     """Return what ways join to, and make the join an operator where it is one."""
-    shape, given = _side_by_side(ends) if layer.join == "concat" else _element_by_element(layer.join, ends, names)
+    if layer.join == "first":
+        shape, given = ends[0].shape, ends[0].density
+    elif layer.join == "concat":
+        shape, given = _side_by_side(ends)
+    else:
+        shape, given = _element_by_element(layer.join, ends, names)
     density = given if layer.density is None else part(layer.density, names, "density")
     density = min(max(density, 0.0), 1.0)
     if not layer.operator:
         return Flow(shape, density)
-    if layer.join == "concat" or len(ends) != 2:
+    if layer.join not in ("add", "multiply") or len(ends) != 2:
         raise InputError("only two ways that are added or multiplied are an operator")
     name = f"{name}.{layer.join}"
     output = maker.stored(name, shape, density)

@@ -98,9 +98,11 @@ class Reshape(Layer):
 
     type: Literal["reshape"]
     """A change of shape."""
-    to: Literal["flat", "tokens", "first", "pairs"]
+    to: Literal["flat", "tokens", "first", "pairs", "shape"]
     """``flat``: (N, everything); ``tokens``: (N, C, H, W) or (N, L, C) as (N, tokens, C); ``first``: one token of all,
-    or their mean; ``pairs``: (2N, F) as (N, 2F)."""
+    or their mean; ``pairs``: (2N, F) as (N, 2F); ``shape``: the one given."""
+    shape: list[Number] = Field(default_factory=list)
+    """Of ``shape``, with as many elements: heads as (N · H, L, D)."""
     extra: Number = 0
     """Tokens put before the others (class token)."""
 
@@ -112,6 +114,19 @@ class Parameters(Layer):
     """Parameters that no operator holds."""
     count: Number
     """How many."""
+
+
+class MatMul(Layer):
+    """Products of the current (…, m, k) and a drawn (…, k, n): queries and keys, scores and values."""
+
+    type: Literal["matmul"]
+    """A batch of products of two activations."""
+    out: Number
+    """Columns n of the other."""
+    other_density: Number | None = None
+    """Part of the other that is not zero; ``activation_density`` if not given."""
+    density: Number | None = None
+    """Part of its output that is not zero; ``activation_density`` if not given."""
 
 
 class Rowwise(Layer):
@@ -202,9 +217,9 @@ class Branches(Layer):
     """Several ways from the current tensor."""
     branches: list[list[AnyLayer]] = Field(min_length=1)
     """The ways."""
-    join: Literal["add", "multiply", "concat"]
+    join: Literal["add", "multiply", "concat", "first"]
     """``add`` and ``multiply``: element by element (a (N, C, 1, 1) is stretched); ``concat``: along the channels of
-    (N, C, H, W), else along the last axis."""
+    (N, C, H, W), else along the last axis; ``first``: what the first way gives, the others end here."""
     operator: StrictBool = False
     """Whether the join is an operator of the trace (``rowwise``, called NAME.add), for chips that run those."""
     density: Number | None = None
@@ -212,16 +227,27 @@ class Branches(Layer):
 
 
 AnyLayer = Annotated[
-    Conv | Linear | Pool | Reshape | Parameters | Rowwise | Attention | EmbeddingBags | Aggregate | Group | Branches,
+    Conv
+    | Linear
+    | MatMul
+    | Pool
+    | Reshape
+    | Parameters
+    | Rowwise
+    | Attention
+    | EmbeddingBags
+    | Aggregate
+    | Group
+    | Branches,
     Field(discriminator="type"),
 ]
 for _model in (Group, Branches):
     _model.model_rebuild()
 
 LAYERS: dict[str, type[Layer]] = {
-    "conv": Conv, "linear": Linear, "pool": Pool, "reshape": Reshape, "parameters": Parameters, "rowwise": Rowwise,
-    "attention": Attention, "embedding_bags": EmbeddingBags, "aggregate": Aggregate, "group": Group,
-    "branches": Branches,
+    "conv": Conv, "linear": Linear, "matmul": MatMul, "pool": Pool, "reshape": Reshape, "parameters": Parameters,
+    "rowwise": Rowwise, "attention": Attention, "embedding_bags": EmbeddingBags, "aggregate": Aggregate,
+    "group": Group, "branches": Branches,
 }  # fmt: skip
 """The types of layers by name."""
 

@@ -6,10 +6,12 @@
 ``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of
 ``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` (how long its tiles hold a stage), ``chip_pj``
 (without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``, ``CHIP.area_mm2`` are of the chip.
+``errors.median`` is the median of how far ours are from the published figures that say ``within``, as parts of them.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ from simulator.trace import Trace, without
 
 DATA = "data:"
 HERE = "here:"
+MEDIAN = "errors.median"
 
 
 class DataMissingError(InputError):
@@ -121,7 +124,9 @@ class Values(Mapping[str, float]):
 
     def __getitem__(self, name: str) -> float:
         if name in self.experiment.values:
-            return self._named(name)
+            return self._alone(name, lambda: float(evaluate(self.experiment.values[name], self)))
+        if name == MEDIAN:
+            return self._alone(name, self._median_error)
         chip, _, rest = name.partition(".")
         if chip not in self.experiment.chips:
             raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
@@ -137,14 +142,25 @@ class Values(Mapping[str, float]):
             raise InputError(f"'{name}': there is no quantity '{quantity}'{nearest(quantity, known)}")
         return known[quantity]
 
-    def _named(self, name: str) -> float:
+    def _alone(self, name: str, value: Callable[[], float]) -> float:
+        """Return a value that others are made of, unless it is made of itself."""
         if name in self._evaluating:
             raise InputError(f"the value '{name}' is made of itself")
         self._evaluating.append(name)
         try:
-            return float(evaluate(self.experiment.values[name], self))
+            return value()
         finally:
             self._evaluating.pop()
+
+    def _median_error(self) -> float:
+        found = [
+            abs(evaluate(figure.ours, self) / figure.published - 1)
+            for figure in self.experiment.figures
+            if figure.published and figure.within is not None
+        ]
+        if not found:
+            raise InputError(f"'{MEDIAN}': no figure says both 'published' and 'within'")
+        return statistics.median(found)
 
     def _of_chip(self, chip: str, quantity: str) -> float:
         equal = self.chips[chip]

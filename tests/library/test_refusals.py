@@ -74,6 +74,21 @@ CASES = {
         (LAYER, "  - {type: attention, heads: 2}"),
         "its input has shape (1, 3, 8, 8), expected (N, L, C)",
     ),
+    "ways that end in an operator": (
+        (LAYER, "  - {type: branches, join: first, operator: true, branches: [[], []]}"),
+        "only two ways that are added or multiplied are an operator",
+    ),
+    "product of a vector": (
+        (f"input: {{shape: [1, 3, 8, 8]}}\nlayers:\n{LAYER}", "input: {shape: [8]}\nlayers: [{type: matmul, out: 1}]"),
+        "its input has shape (8,), expected (…, m, k)",
+    ),
+    "shape of more": ((LAYER, "  - {type: reshape, to: shape, shape: [k, 50]}"), "shape is (4, 50), expected as many"),
+    "shape of nothing": ((LAYER, "  - {type: reshape, to: shape}"), "key 'shape' belongs to 'to: shape'"),
+    "shape beside another": ((LAYER, "  - {type: reshape, to: flat, shape: [192]}"), "key 'shape' belongs to"),
+    "density of the other": (
+        (LAYER, "  - {type: matmul, out: k, other_density: 2}"),
+        "other_density is 2, expected a number from 0 to 1",
+    ),
     "a name twice": ((LAYER, f"{LAYER}\n{LAYER}"), "2 operators called 'conv'"),
     "nothing to do": ((LAYER, "  - {type: pool}"), "the workload has no operators"),
     "parameter that is none": (("value: 4", "value: [4]"), "parameters 'k': key 'value"),

@@ -15,12 +15,14 @@ from simulator.errors import InputError
 from simulator.library import list_workloads, load_trace, load_workload, read_workload
 from simulator.library.page import count, counts, schema_text, workloads_page
 from simulator.library.schema import Document
-from simulator.trace import Conv2d, EmbeddingBag, Linear, SpMM
+from simulator.trace import Conv2d, EmbeddingBag, Linear, MatMul, SpMM
 from tests.benchmarks.networks import resnet18
 from tests.library.test_refusals import CASES, GOOD
 from tests.real import DATA, needs_data
 
 ROOT = Path(__file__).parents[2]
+WORKS = sorted((ROOT / "experiments" / "works").glob("*.yaml"))
+GPT3 = ROOT / "experiments" / "works" / "gpt3_layer.yaml"
 ASKED = {
     "alexnet", "alexnet_groups", "vgg16", "googlenet", "resnet18", "resnet34", "resnet50", "resnet152", "mobilenetv2",
     "squeezenet", "efficientnet_b0", "vgg16_cifar10", "resnet18_cifar10", "resnet20_cifar10", "resnet56_cifar10",
@@ -87,6 +89,21 @@ def test_settings_change_the_work_and_a_seed_the_masks():
 def test_the_output_of_a_layer_is_the_input_of_the_next():
     first, second = load_trace("vgg16").operators[:2]
     assert first.output is second.input
+
+
+def test_products_of_activations():
+    """The current tensor, as it was stored, by another of the density that is said; batches go along."""
+    operators = {
+        o.name: o for o in load_trace(GPT3, {"batch": 2, "seq": 3, "keys": 5, "activation_density": 0.5}).operators
+    }
+    queries, weights = operators["qk"], operators["av"]
+    assert isinstance(queries, MatMul)
+    assert (queries.a.shape, queries.b.shape, queries.output.shape) == ((48, 3, 128), (48, 128, 5), (48, 3, 5))
+    assert (queries.b.density, queries.b.bits) == (pytest.approx(0.5, abs=0.02), 16)
+    assert weights.a is operators["softmax"].output
+    assert weights.output_shape == (48, 3, 128)
+    assert operators["wo"].input.shape == (2, 3, 24 * 128)
+    assert operators["qkv.q"].input is operators["qkv.v"].input is operators["norm1"].output
 
 
 def test_decoding_looks_at_the_cache():
@@ -180,10 +197,11 @@ def editor():
     return Draft202012Validator(schema)
 
 
-@pytest.mark.parametrize("name", [*list_workloads(), "docs"])
+@pytest.mark.parametrize("name", [*list_workloads(), *(work.stem for work in WORKS), "docs"])
 def test_the_schema_accepts_every_workload(name, editor):
     page = (ROOT / "docs" / "writing_workloads.md").read_text("utf-8").split("```yaml\n")[1].split("```")[0]
-    text = page if name == "docs" else (ROOT / "workloads" / f"{name}.yaml").read_text("utf-8")
+    files = {path.stem: path for path in (*(ROOT / "workloads").glob("*.yaml"), *WORKS)}
+    text = page if name == "docs" else files[name].read_text("utf-8")
     assert [f"{list(error.path)}: {error.message}" for error in editor.iter_errors(yaml_of(text))] == []
 
 

@@ -64,6 +64,13 @@ def test_values_are_of_the_runs(experiment: Path) -> None:
     assert multipliers.held is None
 
 
+def test_the_median_error_is_of_the_figures_with_a_bar(experiment: Path) -> None:
+    text = "  - {name: median, published: 1, ours: errors.median, bound: at most}\nsensitivity:"
+    experiment.write_text(EXPERIMENT.replace("sensitivity:", text), "utf-8")
+    slower, far, *_, median = reproduce(read_experiment(experiment)).outcomes
+    assert median.ours == pytest.approx((abs(slower.ours / 1.5 - 1) + abs(far.ours / 3 - 1)) / 2)
+
+
 def test_sensitivities_change_one_assumption_of_all_their_chips(experiment: Path) -> None:
     tornado = reproduce(read_experiment(experiment)).tornados[0]
     assumed = {k for k, given in load_arch("escalate").config.provenance.items() if given.source == "assumed"}
@@ -127,6 +134,7 @@ def test_shipped_experiments_are_read() -> None:
         ("half.digits.conv1.us", "half.digits.conv1.us +", "no arithmetic expression"),
         ("arch: escalate}", "arch: escalade}", "'escalade' is no architecture"),
         ("ratio: half", "ratio: ratio + half", "the value 'ratio' is made of itself"),
+        ("ours: ratio", "ours: errors.median", "the value 'errors.median' is made of itself"),
         ("ours: ratio", "ours: ratoi", "unknown name 'ratoi' (did you mean 'ratio'?)"),
         ("name: far off", "name: slower", "two figures are called 'slower'"),
         ("chips: [whole, half]", "chips: [whole, haf]", "there is no chip 'haf'"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.library.fields import Names
 from simulator.library.layers.convolution import conv
-from simulator.library.layers.dense import linear
+from simulator.library.layers.dense import linear, matmul
 from simulator.library.layers.shape import parameters, pool, reshape
 from simulator.library.layers.sparse import aggregate, embedding_bags
 from simulator.library.layers.transformer import attention, rowwise
@@ -16,6 +16,7 @@ from simulator.library.maker import Flow, Maker
 MAKERS: dict[str, Callable[[Maker, Any, Flow, str, Names], Flow]] = {
     "conv": conv,
     "linear": linear,
+    "matmul": matmul,
     "pool": pool,
     "reshape": reshape,
     "parameters": parameters,

@@ -1,13 +1,14 @@
-"""Fully connected layers, and the densities of every layer with a weight."""
+"""Fully connected layers and other matrix products, and the densities of every layer with a weight."""
 
 from __future__ import annotations
 
 import math
 
+from simulator.errors import InputError
 from simulator.library import schema
 from simulator.library.fields import Names, flag, part, whole
 from simulator.library.maker import Flow, Maker
-from simulator.trace import Linear
+from simulator.trace import Linear, MatMul
 
 
 def weighted(
@@ -66,3 +67,19 @@ def product(
     maker.count(name, math.prod(shape) * (not tied) + out * bias + 2 * out * norm)
     output = maker.stored(name, (*flow.shape[:-1], out), stored)
     return maker.add(Linear(name, data, output=output, **kept), output)
+
+
+def matmul(maker: Maker, layer: schema.MatMul, flow: Flow, name: str, names: Names) -> Flow:
+    """Make the products of (…, m, k) with other activations (…, k, n)."""
+    if len(flow.shape) < 2:
+        raise InputError(f"its input has shape {flow.shape}, expected (…, m, k)")
+    *batch, m, k = flow.shape
+    n = whole(layer.out, names, "out")
+    usual = names["activation_density"]
+    other, stored = (
+        part(usual if density is None else density, names, key)
+        for key, density in (("other_density", layer.other_density), ("density", layer.density))
+    )
+    b = maker.tensor(name, "b", (*batch, k, n), other, maker.bits["activation"])
+    output = maker.stored(name, (*batch, m, n), stored)
+    return maker.add(MatMul(name, maker.taken(flow, name, "a"), b, output=output), output)

@@ -43,6 +43,10 @@ def reshape(_maker: Maker, layer: schema.Reshape, flow: Flow, _name: str, names:
 def _seen_as(layer: schema.Reshape, shape: Shape, names: Names) -> Shape:
     if layer.to != "tokens" and "extra" in layer.model_fields_set:
         raise InputError(f"extra goes before tokens, not before '{layer.to}'")
+    if (layer.to == "shape") != ("shape" in layer.model_fields_set):
+        raise InputError("key 'shape' belongs to 'to: shape', expected both or neither")
+    if layer.to == "shape":
+        return _of_as_many(tuple(whole(size, names, "shape") for size in layer.shape), shape)
     if layer.to == "flat":
         return shape[0], math.prod(shape[1:])
     if layer.to == "tokens":
@@ -57,6 +61,12 @@ def _seen_as(layer: schema.Reshape, shape: Shape, names: Names) -> Shape:
     if len(shape) != 3:
         raise InputError(f"its input has shape {shape}, expected (N, L, C)")
     return shape[0], shape[2]
+
+
+def _of_as_many(asked: Shape, shape: Shape) -> Shape:
+    if math.prod(asked) != math.prod(shape):
+        raise InputError(f"shape is {asked}, expected as many elements as its input {shape} has")
+    return asked
 
 
 def parameters(maker: Maker, layer: schema.Parameters, flow: Flow, name: str, names: Names) -> Flow:
