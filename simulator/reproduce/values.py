@@ -6,6 +6,7 @@
 ``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of
 ``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` (how long its tiles hold a stage), ``chip_pj``
 (without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``, ``CHIP.area_mm2`` are of the chip.
+``layers.CHIP.OTHER.WORK`` is the mean over the operators of a work of CHIP's cycles ÷ OTHER's: OTHER's mean speed-up.
 ``errors.median`` is the median of how far ours are from the published figures that say ``within``, as parts of them.
 """
 
@@ -31,6 +32,7 @@ from simulator.trace import Trace, without
 DATA = "data:"
 HERE = "here:"
 MEDIAN = "errors.median"
+LAYERS = "layers."
 
 
 class DataMissingError(InputError):
@@ -127,20 +129,43 @@ class Values(Mapping[str, float]):
             return self._alone(name, lambda: float(evaluate(self.experiment.values[name], self)))
         if name == MEDIAN:
             return self._alone(name, self._median_error)
+        if name.startswith(LAYERS):
+            return self._of_layers(name)
         chip, _, rest = name.partition(".")
-        if chip not in self.experiment.chips:
-            raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
+        self._require_chip(chip)
         if rest in ("multipliers", "area_mm2"):
             return self._of_chip(chip, rest)
         work, _, path = rest.partition(".")
-        if work not in self.experiment.works:
-            raise InputError(f"'{name}': there is no work '{work}'{nearest(work, self.experiment.works)}")
+        self._require_work(work, name)
         operator, _, quantity = path.rpartition(".")
         result = self.result(chip, work)
         known = _of_operator(result, operator) if operator else _of_run(result)
         if quantity not in known:
             raise InputError(f"'{name}': there is no quantity '{quantity}'{nearest(quantity, known)}")
         return known[quantity]
+
+    def _require_chip(self, chip: str) -> None:
+        if chip not in self.experiment.chips:
+            raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
+
+    def _require_work(self, work: str, name: str) -> None:
+        if work not in self.experiment.works:
+            raise InputError(f"'{name}': there is no work '{work}'{nearest(work, self.experiment.works)}")
+
+    def _of_layers(self, name: str) -> float:
+        """Return the mean of the operators' ratios of cycles, of those that take any on the second chip."""
+        try:
+            chip, other, work = name.removeprefix(LAYERS).split(".")
+        except ValueError:
+            raise InputError(f"'{name}': expected 'layers.CHIP.OTHER.WORK'") from None
+        self._require_chip(chip)
+        self._require_chip(other)
+        self._require_work(work, name)
+        cycles, others = (self.result(each, work).table["cycles"] for each in (chip, other))
+        ratios = [own / rival for own, rival in zip(cycles, others, strict=True) if rival]
+        if not ratios:
+            raise InputError(f"'{name}': no operator of the work takes a cycle on {other}")
+        return statistics.fmean(ratios)
 
     def _alone(self, name: str, value: Callable[[], float]) -> float:
         """Return a value that others are made of, unless it is made of itself."""
