@@ -4,8 +4,9 @@
 ``dram_read_bytes``, ``dram_write_bytes``, ``utilization``, ``watts``, ``macs_dense``, ``macs_effectual``,
 ``macs_performed``, ``actions_KIND`` (how often an action of that kind of the technology table was done) and
 ``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of
-``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` (how long its tiles hold a stage), ``chip_pj``
-(without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``, ``CHIP.area_mm2`` are of the chip.
+``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` and ``STAGE_cycles`` (how long its tiles hold a
+stage), ``chip_pj`` (without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``,
+``CHIP.area_mm2`` are of the chip.
 ``layers.CHIP.OTHER.WORK`` is the mean over the operators of a work of CHIP's cycles ÷ OTHER's: OTHER's mean speed-up.
 ``errors.median`` is the median of how far ours are from the published figures that say ``within``, as parts of them.
 """
@@ -224,6 +225,7 @@ def _of_operator(result: Result, operator: str) -> dict[str, float]:
     place = table["operator"].index(operator)
     row = {key: column[place] for key, column in table.items()}
     for stage in result.operators[place].program.stages:
+        row[f"{stage.name}_cycles"] = int(stage.cycles.sum())
         row[f"{stage.name}_ms"] = int(stage.cycles.sum()) / result.clock * 1e3
     row["chip_pj"] = row["energy_pj"] - _dram_energy(result, operator)
     for action, count in _actions(result, operator).items():
