@@ -55,14 +55,16 @@ class Values(Mapping[str, float]):
     cache: MatchCache = field(default_factory=MatchCache)
     traces: dict[str, Trace] = field(default_factory=dict)
     """Work that is opened already, by name."""
+    runs: dict[tuple[str, str], Result] = field(default_factory=dict)
+    """Runs that are made already, by work and digest of the chip."""
     _chips: dict[str, Equalised] = field(default_factory=dict)
     _evaluating: list[str] = field(default_factory=list)
     _results: dict[tuple[str, str], Result] = field(default_factory=dict)
 
     def changing(self, chips: Sequence[str], settings: Mapping[str, str]) -> Values:
-        """Return the values with some chips set otherwise; matches and traces are shared."""
+        """Return the values with some chips set otherwise; traces, matches and runs of unchanged chips are shared."""
         merged = {**self.changed, **{chip: {**self.changed.get(chip, {}), **settings} for chip in chips}}
-        return Values(self.experiment, self.data, self.here, self.progress, merged, self.cache, self.traces)
+        return Values(self.experiment, self.data, self.here, self.progress, merged, self.cache, self.traces, self.runs)
 
     def scaling(self, parameter: str, factor: float) -> Values:
         """Return the values with a parameter of all works that set it multiplied; matches are shared."""
@@ -117,12 +119,15 @@ class Values(Mapping[str, float]):
     def result(self, chip: str, work: str) -> Result:
         """Return the run of a work on a chip."""
         if (chip, work) not in self._results:
-            self.progress(f"{work} on {chip}")
-            trace, arch = self.trace(work), self.chips[chip].arch
-            try:
-                self._results[chip, work] = simulate(trace, arch, cache=self.cache)
-            except InputError as error:
-                raise InputError(f"{work} on {chip}: {error}") from None
+            arch = self.chips[chip].arch
+            known = work, arch.digest
+            if known not in self.runs:
+                self.progress(f"{work} on {chip}")
+                try:
+                    self.runs[known] = simulate(self.trace(work), arch, cache=self.cache)
+                except InputError as error:
+                    raise InputError(f"{work} on {chip}: {error}") from None
+            self._results[chip, work] = self.runs[known]
         return self._results[chip, work]
 
     def __getitem__(self, name: str) -> float:
