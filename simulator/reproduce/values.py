@@ -4,8 +4,10 @@
 ``dram_read_bytes``, ``dram_write_bytes``, ``utilization``, ``watts``, ``macs_dense``, ``macs_effectual``,
 ``macs_performed``, ``actions_KIND`` (how often an action of that kind of the technology table was done) and
 ``energy_pj_COMPONENT``. ``CHIP.WORK.OPERATOR.QUANTITY`` is of one operator: the columns of
-``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` (how long its tiles hold a stage), ``chip_pj``
-(without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``, ``CHIP.area_mm2`` are of the chip.
+``operators.parquet``, ``ms``, ``us``, ``dram_bytes``, ``STAGE_ms`` and ``STAGE_cycles`` (how long its tiles hold a
+stage), ``chip_pj`` (without the DRAM's energy) and ``accesses_COMPONENT_ACTION``. ``CHIP.multipliers``,
+``CHIP.area_mm2`` are of the chip.
+``layers.CHIP.OTHER.WORK`` is the mean over the operators of a work of CHIP's cycles ÷ OTHER's: OTHER's mean speed-up.
 ``errors.median`` is the median of how far ours are from the published figures that say ``within``, as parts of them.
 """
 
@@ -31,6 +33,7 @@ from simulator.trace import Trace, without
 DATA = "data:"
 HERE = "here:"
 MEDIAN = "errors.median"
+LAYERS = "layers."
 
 
 class DataMissingError(InputError):
@@ -52,14 +55,16 @@ class Values(Mapping[str, float]):
     cache: MatchCache = field(default_factory=MatchCache)
     traces: dict[str, Trace] = field(default_factory=dict)
     """Work that is opened already, by name."""
+    runs: dict[tuple[str, str], Result] = field(default_factory=dict)
+    """Runs that are made already, by work and digest of the chip."""
     _chips: dict[str, Equalised] = field(default_factory=dict)
     _evaluating: list[str] = field(default_factory=list)
     _results: dict[tuple[str, str], Result] = field(default_factory=dict)
 
     def changing(self, chips: Sequence[str], settings: Mapping[str, str]) -> Values:
-        """Return the values with some chips set otherwise; matches and traces are shared."""
+        """Return the values with some chips set otherwise; traces, matches and runs of unchanged chips are shared."""
         merged = {**self.changed, **{chip: {**self.changed.get(chip, {}), **settings} for chip in chips}}
-        return Values(self.experiment, self.data, self.here, self.progress, merged, self.cache, self.traces)
+        return Values(self.experiment, self.data, self.here, self.progress, merged, self.cache, self.traces, self.runs)
 
     def scaling(self, parameter: str, factor: float) -> Values:
         """Return the values with a parameter of all works that set it multiplied; matches are shared."""
@@ -114,12 +119,15 @@ class Values(Mapping[str, float]):
     def result(self, chip: str, work: str) -> Result:
         """Return the run of a work on a chip."""
         if (chip, work) not in self._results:
-            self.progress(f"{work} on {chip}")
-            trace, arch = self.trace(work), self.chips[chip].arch
-            try:
-                self._results[chip, work] = simulate(trace, arch, cache=self.cache)
-            except InputError as error:
-                raise InputError(f"{work} on {chip}: {error}") from None
+            arch = self.chips[chip].arch
+            known = work, arch.digest
+            if known not in self.runs:
+                self.progress(f"{work} on {chip}")
+                try:
+                    self.runs[known] = simulate(self.trace(work), arch, cache=self.cache)
+                except InputError as error:
+                    raise InputError(f"{work} on {chip}: {error}") from None
+            self._results[chip, work] = self.runs[known]
         return self._results[chip, work]
 
     def __getitem__(self, name: str) -> float:
@@ -127,20 +135,43 @@ class Values(Mapping[str, float]):
             return self._alone(name, lambda: float(evaluate(self.experiment.values[name], self)))
         if name == MEDIAN:
             return self._alone(name, self._median_error)
+        if name.startswith(LAYERS):
+            return self._of_layers(name)
         chip, _, rest = name.partition(".")
-        if chip not in self.experiment.chips:
-            raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
+        self._require_chip(chip)
         if rest in ("multipliers", "area_mm2"):
             return self._of_chip(chip, rest)
         work, _, path = rest.partition(".")
-        if work not in self.experiment.works:
-            raise InputError(f"'{name}': there is no work '{work}'{nearest(work, self.experiment.works)}")
+        self._require_work(work, name)
         operator, _, quantity = path.rpartition(".")
         result = self.result(chip, work)
         known = _of_operator(result, operator) if operator else _of_run(result)
         if quantity not in known:
             raise InputError(f"'{name}': there is no quantity '{quantity}'{nearest(quantity, known)}")
         return known[quantity]
+
+    def _require_chip(self, chip: str) -> None:
+        if chip not in self.experiment.chips:
+            raise InputError(f"there is no chip '{chip}'{nearest(chip, self.experiment.chips)}")
+
+    def _require_work(self, work: str, name: str) -> None:
+        if work not in self.experiment.works:
+            raise InputError(f"'{name}': there is no work '{work}'{nearest(work, self.experiment.works)}")
+
+    def _of_layers(self, name: str) -> float:
+        """Return the mean of the operators' ratios of cycles, of those that take any on the second chip."""
+        try:
+            chip, other, work = name.removeprefix(LAYERS).split(".")
+        except ValueError:
+            raise InputError(f"'{name}': expected 'layers.CHIP.OTHER.WORK'") from None
+        self._require_chip(chip)
+        self._require_chip(other)
+        self._require_work(work, name)
+        cycles, others = (self.result(each, work).table["cycles"] for each in (chip, other))
+        ratios = [own / rival for own, rival in zip(cycles, others, strict=True) if rival]
+        if not ratios:
+            raise InputError(f"'{name}': no operator of the work takes a cycle on {other}")
+        return statistics.fmean(ratios)
 
     def _alone(self, name: str, value: Callable[[], float]) -> float:
         """Return a value that others are made of, unless it is made of itself."""
@@ -199,6 +230,7 @@ def _of_operator(result: Result, operator: str) -> dict[str, float]:
     place = table["operator"].index(operator)
     row = {key: column[place] for key, column in table.items()}
     for stage in result.operators[place].program.stages:
+        row[f"{stage.name}_cycles"] = int(stage.cycles.sum())
         row[f"{stage.name}_ms"] = int(stage.cycles.sum()) / result.clock * 1e3
     row["chip_pj"] = row["energy_pj"] - _dram_energy(result, operator)
     for action, count in _actions(result, operator).items():

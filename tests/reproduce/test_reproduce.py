@@ -71,6 +71,15 @@ def test_the_median_error_is_of_the_figures_with_a_bar(experiment: Path) -> None
     assert median.ours == pytest.approx((abs(slower.ours / 1.5 - 1) + abs(far.ours / 3 - 1)) / 2)
 
 
+def test_means_over_layers(experiment: Path) -> None:
+    experiment.write_text(EXPERIMENT.replace("ours: whole.multipliers", "ours: layers.half.whole.digits"), "utf-8")
+    *_, mean = reproduce(read_experiment(experiment)).outcomes
+    trace = load_trace("digits_cnn")
+    runs = [simulate(trace, load_arch("escalate", {"array.blocks": blocks})) for blocks in ("16", "32")]
+    half, whole = (run.table["cycles"][:-1] for run in runs)  # the last is the linear layer
+    assert mean.ours == pytest.approx(sum(a / b for a, b in zip(half, whole, strict=True)) / len(half))
+
+
 def test_sensitivities_change_one_assumption_of_all_their_chips(experiment: Path) -> None:
     tornado = reproduce(read_experiment(experiment)).tornados[0]
     assumed = {k for k, given in load_arch("escalate").config.provenance.items() if given.source == "assumed"}
@@ -135,6 +144,9 @@ def test_shipped_experiments_are_read() -> None:
         ("arch: escalate}", "arch: escalade}", "'escalade' is no architecture"),
         ("ratio: half", "ratio: ratio + half", "the value 'ratio' is made of itself"),
         ("ours: ratio", "ours: errors.median", "the value 'errors.median' is made of itself"),
+        ("ours: ratio", "ours: layers.half.digits", "expected 'layers.CHIP.OTHER.WORK'"),
+        ("ours: ratio", "ours: layers.half.hole.digits", "there is no chip 'hole' (did you mean 'whole'?)"),
+        ("ours: ratio", "ours: layers.half.whole.digit", "there is no work 'digit' (did you mean 'digits'?)"),
         ("ours: ratio", "ours: ratoi", "unknown name 'ratoi' (did you mean 'ratio'?)"),
         ("name: far off", "name: slower", "two figures are called 'slower'"),
         ("chips: [whole, half]", "chips: [whole, haf]", "there is no chip 'haf'"),
