@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.channel import Transfer
-from simulator.engine.play import Timeline
+from simulator.engine.timeline import Timeline, Transfer
 from simulator.errors import LawViolation
 from simulator.hardware.dram import Memory
 from simulator.program import Counts, Program
