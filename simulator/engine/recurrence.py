@@ -20,8 +20,11 @@ def recur(program: Program, channel: SimpleChannel, clock: int) -> Timeline:
     held, drained = np.empty((tiles, 2), np.int64), np.empty((tiles, 2), np.int64)
     moves = np.empty(np.count_nonzero(reads) + np.count_nonzero(writes), MOVE)
     ready, begun = np.empty((stages, tiles), np.int64), np.empty((stages, tiles), np.int64)
-    takes, latency = (channel.takes(sizes, clock) for sizes in (reads, writes)), channel.latency_cycles(clock, False)
-    total = _times(reads, writes, *takes, cycles, latency, depth, held, drained, moves, ready, begun)
+    read_takes, write_takes = channel.takes(reads, clock), channel.takes(writes, clock)
+    latency = channel.latency_cycles(clock, write=False)
+    total = _times(
+        reads, writes, read_takes, write_takes, cycles, latency, depth, held, drained, moves, ready, begun
+    )  # fmt: skip
     spans = np.empty(3 * tiles * stages + stages + len(moves) + 2 * tiles + 1, SPAN)
     spans = spans[: _spans(held, moves, ready, begun, cycles, len(reads), depth, total, spans)]
     return Timeline(program, total, spans, moves, held, drained)
@@ -87,7 +90,7 @@ def _times(
                     drained[tile, 0] = begun[stage, tile]
                 arrived = idle[stage] = begun[stage, tile] + cycles[stage, tile]
             held[tile, 1] = arrived
-    return max(now, idle.max())
+    return max(now, int(idle.max()))
 
 
 @inlined_kernel
