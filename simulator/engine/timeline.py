@@ -103,10 +103,9 @@ class Timeline:
         for stage, between in zip(stages, tracks[:-1], strict=True):
             between[BUSY] = 0
             for name, unit in stage.units.items():
-                inside, outside = unit.states.sum(axis=0), unit.instances * between
+                inside, outside = unit.totals, unit.instances * between
                 if not inside[:IDLE].any():  # not used by the operator: idle between tiles, too
-                    inside[IDLE] += outside.sum()
-                    outside[:] = 0
+                    outside[IDLE], outside[:IDLE] = outside.sum(), 0
                 units[name] = (unit.instances, inside + outside)
         units[DRAM] = (1, tracks[-1])
         return units
