@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,12 @@ class Unit:
     """How many there are on the chip."""
     states: Counts
     """Shape (tiles, len(STATES)): unit-cycles; each row sums to instances × the stage's cycles."""
+
+    @cached_property
+    def totals(self) -> Counts:
+        """Shape (len(STATES),): unit-cycles of all tiles."""
+        totals: Counts = self.states.sum(axis=0)
+        return totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,11 @@ class Stream:
     compulsory: int
     """The tensor as stored, once: no run can move less."""
 
+    @cached_property
+    def total(self) -> int:
+        """Bytes of all tiles."""
+        return int(self.size.sum())
+
 
 @dataclass(frozen=True, eq=False)
 class Action:
@@ -75,6 +87,11 @@ class Action:
     """Bits per access; 0 for logic."""
     own_pj: float | None = None
     """Energy of one such action where the part itself says it (DRAM); no technology table is asked then."""
+
+    @cached_property
+    def total(self) -> int:
+        """Of the whole operator."""
+        return int(self.count.sum())
 
 
 @dataclass(frozen=True)

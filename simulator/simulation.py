@@ -131,8 +131,7 @@ def _run(
 
 def _require_room(program: Program, memory: RunMemory) -> None:
     """Refuse tensors that the memory does not hold."""
-    needed = footprint(program, memory.model.burst)
-    if memory.capacity is not None and needed > memory.capacity:
+    if memory.capacity is not None and (needed := footprint(program, memory.model.burst)) > memory.capacity:
         raise InputError(
             f"operator '{program.operator}': its tensors take {needed} bytes, but the memory holds {memory.capacity}"
         )
@@ -140,7 +139,7 @@ def _require_room(program: Program, memory: RunMemory) -> None:
 
 def _require_countable(program: Program, memory: RunMemory, clock: int) -> None:
     """Refuse a channel so slow beside the core that unit-cycles would not fit the 64 bits they are counted in."""
-    moved = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
+    moved = sum(stream.total for stream in (*program.reads, *program.writes))
     instances = max(unit.instances for stage in program.stages for unit in stage.units.values())
     if (cycles := memory.model.at_least(moved, clock)) * instances >= 2**62:
         raise InputError(
@@ -170,16 +169,16 @@ def _bound(program: Program, memory: RunMemory, clock: int) -> tuple[int, str]:
 def _keep_laws(program: Program, memory: RunMemory, timeline: Timeline, bound: tuple[int, str]) -> None:
     """Assert the laws of conservation and of bounds (that of unit-cycles is asserted where they are accounted for)."""
     if timeline.memory is not None:
-        asked = sum(int(stream.size.sum()) for stream in (*program.reads, *program.writes))
+        asked = sum(stream.total for stream in (*program.reads, *program.writes))
         counts, burst = timeline.memory.counts, memory.model.burst
         bursts = counts.reads + counts.writes
         served = bursts + counts.forwarded + counts.merged_reads + counts.merged_writes
         if served * burst != asked or timeline.memory.moved.sum() != bursts * burst:
             raise LawViolation(f"{program.operator}: {served * burst} of {asked} bytes asked of the DRAM were served")
     for stream in (*program.reads, *program.writes):
-        if stream.size.sum() < stream.compulsory:
+        if stream.total < stream.compulsory:
             raise LawViolation(
-                f"{program.operator}: {stream.size.sum()} bytes of {stream.name} cross the DRAM channel, "
+                f"{program.operator}: {stream.total} bytes of {stream.name} cross the DRAM channel, "
                 f"less than the {stream.compulsory} that the tensor takes"
             )
     if program.macs.performed < program.macs.effectual:

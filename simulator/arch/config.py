@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -123,8 +124,12 @@ def read_config(name_or_path: str | Path) -> Config:
     return parse_config(*read_shipped(name_or_path, "", (".yaml", ".yml"), "architecture"))
 
 
+@lru_cache(maxsize=64)
 def parse_config(text: str, name: str, origin: str, kind: str = "accelerator") -> Config:
-    """Read a configuration from YAML text, of an accelerator or another ``kind`` of model; see ``read_config``."""
+    """Read a configuration from YAML text, of an accelerator or another ``kind`` of model; see ``read_config``.
+
+    The same text gives the same object: a sweep reads its chip's file at every point.
+    """
     document = parse_yaml(text, origin)
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"

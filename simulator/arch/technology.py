@@ -7,7 +7,7 @@ import io
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class Technology:
     origin: str
     entries: Mapping[str, tuple[Entry, ...]]
     """Rows by kind, by ascending size and width."""
+    _energies: dict[tuple[str, int, int], float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Found so far: every run asks for the same ones, once per operator."""
 
     def energy(self, kind: str, size: int = 0, width: int = 0) -> float:
         """Return picojoules of one action.
@@ -56,6 +58,12 @@ class Technology:
                 reverse, or its rows reach to no finite energy at that size.
 
         """
+        asked = (kind, size, width)
+        if asked not in self._energies:
+            self._energies[asked] = self._energy(kind, size, width)
+        return self._energies[asked]
+
+    def _energy(self, kind: str, size: int, width: int) -> float:
         rows = self._rows(kind, size)
         if size == 0:
             return rows[0].energy_pj

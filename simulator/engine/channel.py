@@ -8,35 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 import simpy
 
+from simulator.engine.timeline import Transfer
 from simulator.hardware.dram import Memory, SimpleChannel
 
 if TYPE_CHECKING:
     from simulator.hardware.dram_port import Activity
     from simulator.hardware.dram_timing import Dram
-
-
-@dataclass
-class Transfer:
-    """A piece of a tensor that crosses the channel for a tile. Times are in core cycles."""
-
-    stream: str
-    tile: int
-    size: int
-    """Bytes."""
-    write: bool
-    start: int
-    """When the DMA engine asks for it."""
-    takes: int = field(default=0, init=False)
-    """Cycles that its bytes need at the channel's peak."""
-    free: int = field(default=-1, init=False)
-    """When the DMA engine can ask for the next."""
-    done: int = field(default=-1, init=False)
-    """When what was read can be used, or what was written is safe."""
 
 
 class Channel(Protocol):

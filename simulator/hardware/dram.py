@@ -48,6 +48,13 @@ class SimpleChannel(Part):
         """See ``Memory``: rounded up to whole cycles."""
         return -(-size * clock // self.bandwidth)
 
+    def takes(self, sizes: NDArray[np.int64], clock: int) -> NDArray[np.int64]:
+        """Return ``at_least`` of each size."""
+        if int(sizes.max(initial=0)) * clock < 2**63:
+            return -(-sizes * clock // self.bandwidth)
+        each = [self.at_least(size, clock) for size in sizes.ravel().tolist()]
+        return np.array(each, np.int64).reshape(sizes.shape)
+
     def latency_cycles(self, clock: int, write: bool) -> int:
         """See ``Memory``: rounded up to whole cycles; writes are posted."""
         return 0 if write else -(-self.latency * clock // 10**12)

@@ -62,11 +62,11 @@ def traffic(timeline: Timeline, memory: RunMemory, clock: int) -> tuple[Any, Cou
     edges = np.minimum(np.arange(-(-cycles // step) + 1) * step, cycles)
     moved = np.zeros((len(edges) - 1, 2), np.int64)
     for way in (False, True):
-        mine = [transfer for transfer in timeline.transfers if transfer.write == way]
-        if mine:
-            times = np.array([(transfer.start, transfer.free) for transfer in mine]).ravel()
-            total = np.cumsum([transfer.size for transfer in mine])
-            crossed = np.stack([total - [transfer.size for transfer in mine], total], axis=1).ravel()
+        mine = timeline.moves[(timeline.moves["stream"] >= len(timeline.program.reads)) == way]
+        if len(mine):
+            times = np.stack([mine["start"], mine["free"]], axis=1).ravel()
+            total = np.cumsum(mine["size"])
+            crossed = np.stack([total - mine["size"], total], axis=1).ravel()
             moved[:, int(way)] = np.diff(np.rint(np.interp(edges, times, crossed)).astype(np.int64))
     return edges, moved
 

@@ -50,12 +50,12 @@ class OperatorResult:
     @cached_property
     def read_bytes(self) -> int:
         """Bytes read from DRAM."""
-        return sum(int(stream.size.sum()) for stream in self.program.reads)
+        return sum(stream.total for stream in self.program.reads)
 
     @cached_property
     def write_bytes(self) -> int:
         """Bytes written to DRAM."""
-        return sum(int(stream.size.sum()) for stream in self.program.writes)
+        return sum(stream.total for stream in self.program.writes)
 
     @cached_property
     def bus_bytes(self) -> int:
@@ -139,7 +139,7 @@ class Result:
         rows: list[tuple[Any, ...]] = []
         for operator in self.operators:
             rows += [
-                (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, int(a.count.sum()))
+                (operator.name, a.component, a.name, a.kind, a.size, a.width, a.own_pj, a.total)
                 for a in operator.actions
             ]
             rows += [
@@ -171,7 +171,7 @@ class Result:
     def streams(self) -> dict[str, list[Any]]:
         """Bytes that crossed the DRAM channel as a table: one row per operator and tensor."""
         rows = [
-            (operator.name, stream.name, direction, int(stream.size.sum()), stream.compulsory)
+            (operator.name, stream.name, direction, stream.total, stream.compulsory)
             for operator in self.operators
             for direction, streams in (("read", operator.program.reads), ("write", operator.program.writes))
             for stream in streams

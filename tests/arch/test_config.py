@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from simulator.accelerators import accelerator, load_arch
 from simulator.arch import Arch, list_configs, parse_config, read_config, validate
+from simulator.arch.shipped import read_shipped
 from simulator.errors import InputError
 
 
@@ -126,3 +127,13 @@ def test_a_name_in_the_file_goes_before_the_files_own_and_is_none_of_its_content
     assert unnamed.digest == named.digest
     assert again(named).name == "mine"
     assert again(unnamed, "config").name == "file"
+
+
+def test_what_is_set_in_one_run_is_not_set_in_the_next() -> None:
+    """The text of a file is parsed once; each configuration made of it is its own."""
+    before = read_config("escalate")
+    changed = before.overridden({"dram.bandwidth": "1 GB/s", "array.blocks": "3"})
+    after = read_config("escalate")
+    assert changed.values["dram"]["bandwidth"] == "1 GB/s" != after.values["dram"]["bandwidth"]
+    assert after == parse_config.__wrapped__(*read_shipped("escalate", "", (".yaml",), "architecture"))
+    assert after.provenance["array.blocks"].source != "user"

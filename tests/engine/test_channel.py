@@ -12,33 +12,11 @@ from simulator.hardware.dram import Memory, SimpleChannel
 from simulator.hardware.dram_requests import simulate_requests
 from simulator.hardware.dram_timing import Dram, read_memory
 from simulator.program import STATES, Macs, Program, Stage, Stream, Unit
-from tests.engine.programs import channel, program
+from tests.engine.programs import channel, program, programs
 from tests.hardware.drams import drams
+from tests.reference.stalls import stalls
 
 clocks = st.sampled_from((10**8, 8 * 10**8, 10**9, 3 * 10**9))
-
-
-@st.composite
-def programs(draw: st.DrawFn, largest: int) -> Program:
-    """A Program of two input tensors and one output, whose pieces begin anywhere and may be loaded again."""
-    tiles = draw(st.integers(1, 6))
-
-    def counts(most: int) -> np.ndarray:
-        return np.array(draw(st.lists(st.integers(0, most), min_size=tiles, max_size=tiles)), np.int64)
-
-    def stage(number: int) -> Stage:
-        cycles = counts(draw(st.sampled_from((3, 40, 400))))
-        states = np.zeros((tiles, len(STATES)), np.int64)
-        states[:, 0] = cycles
-        return Stage(f"stage {number}", cycles, {f"unit {number}": Unit(1, states)})
-
-    def stream(name: str) -> Stream:
-        return Stream(name, counts(6) * 64, counts(largest), 0)
-
-    return Program(
-        "operator", "mapping", tuple(stage(n) for n in range(draw(st.integers(1, 3)))),
-        (stream("input"), stream("weight")), (stream("output"),), draw(st.integers(1, 3)), (), Macs(0, 0, 0), 1, {},
-    )  # fmt: skip
 
 
 def at_once(work: Program, timeline: Timeline, memory: Dram, clock: int) -> np.ndarray:
@@ -119,6 +97,21 @@ def test_stalls_equal_those_counted_cycle_by_cycle(
         found[key] = found.get(key, 0) + stall.cycles
         assert not (plain and stall.cause == "conflicts")
     assert found == waits_stepped(work, timeline)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), dram=drams(), clock=st.sampled_from((10**9, 10**11)), rate=st.sampled_from((0, 1, 7, 10**9)))
+def test_causes_equal_the_twin(data: st.DataObject, dram: Dram, clock: int, rate: int) -> None:
+    """On plain channels so slow, too, that products of cycles have more than 64 bits."""
+    memory: Memory = dram
+    if rate:
+        memory = SimpleChannel(bandwidth=rate, latency=data.draw(st.integers(0, 10**9)), burst=1, energy_pj_per_bit=0)
+    work = data.draw(programs(largest=200))
+    if footprint(work, memory.burst) > dram.capacity or (memory is dram and clock > 10**9):
+        return
+    timeline = play(work, memory, clock)
+    found = [(s.stream, s.write, s.cause, s.cycles) for s in memory_stalls(work, timeline, memory, clock)]
+    assert found == stalls(work, timeline, memory, clock)
 
 
 def test_stalls_of_one_tile_by_hand() -> None:
