@@ -23,7 +23,7 @@ from simulator.errors import InputError, LawViolation
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.program import Action, Counts, Stream
-from simulator.trace import Attended, Attention, MaskTensor, Operator, ValueTensor
+from simulator.trace import Attended, Attention, MaskTensor, Operator, ValueTensor, not_run
 from simulator.trace.connections import allowed_keys, allowed_words, pack_rows, unpack_rows
 
 DECIDING: Final = ("query", "key")
@@ -64,10 +64,7 @@ def require_attention(operator: Operator, chip: str) -> Attention:
 
     """
     if not isinstance(operator, Attention):
-        raise InputError(
-            f"operator '{operator.name}' is a {operator.type}, which {chip} does not run; it runs attention only "
-            "(run the trace without the others: --without linear,rowwise)"
-        )
+        raise not_run(operator, chip, ("attention",))
     for role in ("query", "key", "value"):
         bits = operator.tensors[role].bits
         if bits > MOST_BITS:

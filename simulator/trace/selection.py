@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from simulator.errors import InputError, nearest
-from simulator.trace.operator import OPERATORS
+from simulator.trace.operator import OPERATORS, Operator
 from simulator.trace.trace import Trace
 
-__all__ = ["LeftOut", "without"]
+__all__ = ["LeftOut", "not_run", "without"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,13 @@ def without(trace: Trace, types: Iterable[str]) -> tuple[Trace, LeftOut]:
     macs = trace.macs - sum(operator.macs for operator in kept)
     left = LeftOut(unwanted, len(trace.operators) - len(kept), macs, macs / trace.macs if trace.macs else 0.0)
     return Trace(trace.name, kept, trace.provenance), left
+
+
+def not_run(operator: Operator, chip: str, runs: Sequence[str]) -> InputError:
+    """Return the refusal of an operator by a chip that runs those of other types only, and how to go without it."""
+    listed = " and ".join([", ".join(runs[:-1]), runs[-1]] if len(runs) > 1 else runs)
+    others = ",".join(sorted(OPERATORS.keys() - set(runs)))
+    return InputError(
+        f"operator '{operator.name}' is of type {operator.type}, which {chip} does not run; it runs {listed} "
+        f"(leave out what else there is: --without {others})"
+    )

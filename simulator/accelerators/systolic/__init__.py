@@ -17,16 +17,16 @@ from simulator.accelerators.systolic.rowwise import rowwise_program
 from simulator.accelerators.systolic.tiles import product_program
 from simulator.dataflow import folds
 from simulator.dataflow.dense_attention import AttentionGeometry, AttentionMatch, match_attention
-from simulator.dataflow.layers import layer_of
 from simulator.dataflow.token_parallel import RowwiseMatch
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.systolic_array import SystolicArray
 from simulator.program import Instances, Program, logic, memory
-from simulator.trace import Attention, Operator, Rowwise
+from simulator.trace import Attention, Conv2d, Linear, MatMul, Operator, Rowwise, not_run
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
 
+RUNS = (Attention, Conv2d, Linear, MatMul, Rowwise)
 AnyMatch = folds.Match | AttentionMatch | RowwiseMatch
 
 DEEPER: tuple[str, ...] = ()
@@ -76,9 +76,9 @@ def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometr
         InputError: the chip has no way to run the operator.
 
     """
+    if not isinstance(operator, RUNS):
+        raise not_run(operator, "the systolic array", [kind.type for kind in RUNS])
     attends = isinstance(operator, Attention)
-    if not isinstance(operator, Attention | Rowwise):
-        layer_of(operator)
     ignored = ("output",) if not attends else tuple(set(operator.roles) - {"query", "key", "value"})
     widest = max(tensor.bits for role, tensor in operator.tensors.items() if role not in ignored)
     if widest > chip.pe.operand_bits:
