@@ -16,6 +16,7 @@ from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.hardware.byte_lanes import LANES, add_and_serve, serve
+from simulator.hardware.grid import MOST_ROWS
 from simulator.hardware.jit import inlined_kernel, kernel
 
 RECORD = ("cycles", "operations", "blocked", "pairs", "weight_vectors", "weight_entries", "landed")
@@ -32,9 +33,9 @@ _NOTHING = np.uint8(16)
 class PEs(Part):
     """Configuration of the processing elements: a grid, each with a multiplier array."""
 
-    rows: Annotated[int, Field(ge=1, le=64)]
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs one above the other; the plane's rows are shared out among them."""
-    columns: Annotated[int, Field(ge=1, le=64)]
+    columns: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs side by side; the plane's columns are shared out among them."""
     weights: Annotated[int, Field(ge=1, le=8)]
     """F: non-zero weights of a vector."""

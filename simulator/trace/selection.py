@@ -24,6 +24,12 @@ class LeftOut:
     """Of the multiply-accumulates of the whole trace, 0 to 1."""
 
     @property
+    def sentence(self) -> str:
+        """What the terminal shows."""
+        types = ", ".join(self.types)
+        return f"left out: {self.operators} operators ({types}) with {self.share:.2%} of the trace's MACs"
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` holds."""
         return {"types": list(self.types), "operators": self.operators, "macs": self.macs, "macs_share": self.share}

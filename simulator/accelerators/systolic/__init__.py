@@ -8,7 +8,6 @@ between products, softmax among it, takes a vector unit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from simulator.accelerators.systolic.attention import attention_program
@@ -20,6 +19,7 @@ from simulator.dataflow.dense_attention import AttentionGeometry, AttentionMatch
 from simulator.dataflow.token_parallel import RowwiseMatch
 from simulator.errors import InputError
 from simulator.hardware.buffer import Buffer
+from simulator.hardware.grid import grid
 from simulator.hardware.systolic_array import SystolicArray
 from simulator.program import Instances, Program, logic, memory
 from simulator.trace import Attention, Conv2d, Linear, MatMul, Operator, Rowwise, not_run
@@ -42,9 +42,7 @@ def multipliers(chip: Chip) -> int:
 
 def resized(chip: Chip, multipliers: int) -> dict[str, str]:
     """Return rows and columns, at most twice as many of the one as of the other, and the banks that feed them."""
-    side = math.isqrt(multipliers)
-    shapes = [(rows, round(multipliers / rows)) for rows in range(side, max(1, round(side / math.sqrt(2))) - 1, -1)]
-    rows, columns = min(shapes, key=lambda shape: abs(shape[0] * shape[1] - multipliers))
+    rows, columns = grid(multipliers)
     settings = {"array.rows": str(rows), "array.columns": str(columns)}
     for name, asked in zip(BUFFERS, chip.asked(rows, columns), strict=True):
         buffer: Buffer = getattr(chip, name)
