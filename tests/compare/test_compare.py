@@ -14,6 +14,7 @@ from simulator import load_arch, load_trace, simulate
 from simulator.cli import main
 from simulator.compare import compare, equalise
 from simulator.compare.comparison import MEAN
+from simulator.compare.figure import comparison_figure
 from simulator.compare.text import csv_text, document, latex_text
 from simulator.errors import InputError
 
@@ -83,6 +84,18 @@ def test_what_makes_energies_differ_what_is_left_out_and_what_is_verified_is_sai
     assert "digits_cnn: left out: 1 operators (rowwise, linear) with" in shown
     assert "digits_cnn verified against NumPy: systolic yes, eyeriss yes, a100 -" in shown
     assert "different DRAMs" not in command("systolic", "eyeriss", "-t", "digits_cnn", "--normalise", "dram").output
+
+
+def test_traces_of_one_ending_stay_apart_in_the_figure_and_shares_are_drawn_to_scale() -> None:
+    settings = {"bases": "6", "weight_density": "0.05"}
+    traces = [load_trace("digits_cnn"), load_trace("resnet20_cifar10", settings)]
+    near, far = load_arch("dcnn"), load_arch("a100")
+    for rival, to_scale in ((near, True), (far, False)):
+        figure = comparison_figure(compare([load_arch("escalate"), rival], traces))
+        labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+        assert labels == ["digits_cnn", "resnet20_cifar10\nbases=6\nweight_density=0.05", MEAN]
+        assert any("DRAM" in text.get_text() for text in figure.legends[0].get_texts()) == to_scale
+        assert (figure.axes[1].get_yscale() == "linear") == to_scale
 
 
 @pytest.mark.parametrize(
