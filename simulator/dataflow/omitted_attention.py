@@ -303,13 +303,6 @@ def streams(
     return reads, moved("output", tiles.queries, E)
 
 
-def sram_actions(sram: Buffer, written: Counts, read: Counts) -> Iterator[Action]:
-    """Count accesses for so many bits of each tile."""
-    bank = {"size": sram.bank, "width": sram.width_bits}
-    yield Action("sram", "write", f"sram_write{sram.suffix}", -(-written // sram.width_bits), **bank)
-    yield Action("sram", "read", f"sram_read{sram.suffix}", -(-read // sram.width_bits), **bank)
-
-
 def softmax_actions(kept: Counts, queries: Counts, features: int) -> Iterator[Action]:
     """Count an exponential for each connection, and a division for each number of the output.
 

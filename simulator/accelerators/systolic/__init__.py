@@ -18,10 +18,10 @@ from simulator.dataflow import folds
 from simulator.dataflow.dense_attention import AttentionGeometry, AttentionMatch, match_attention
 from simulator.dataflow.token_parallel import RowwiseMatch
 from simulator.errors import InputError
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, banks_of
 from simulator.hardware.grid import grid
 from simulator.hardware.systolic_array import SystolicArray
-from simulator.program import Instances, Program, logic, memory
+from simulator.program import Instances, Program, logic
 from simulator.trace import Attention, Conv2d, Linear, MatMul, Operator, Rowwise, not_run
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
@@ -63,8 +63,7 @@ def _parts(chip: Chip) -> Iterator[Instances]:
     yield from logic("pe_registers", "register_8b", pes * held, pes * 2 * held)
     yield Instances("vector", "mfu_cycle", 1)
     for name in BUFFERS:
-        buffer: Buffer = getattr(chip, name)
-        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+        yield from banks_of(name, getattr(chip, name))
 
 
 def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometry:
