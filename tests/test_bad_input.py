@@ -226,6 +226,9 @@ for chip, runs, others in (
          f"--without {others})")(
         lambda desk, chip=chip: ("run", chip, "dlrm_rm1", "--without", "linear,rowwise,matmul")
     )  # fmt: skip
+case("scnn: sums wider than any adder", "accumulators.bits", "less than or equal to 32", "48")(
+    lambda desk: ("run", "scnn", TRACE, "--set", "accumulators.bits=48")
+)
 case("8-bit weights of a 1×1 convolution", "bad.safetensors", "'pointwise'", "weight", "8-bit", "ternary")(
     lambda desk: desk.operator(
         Conv2d("pointwise", DensityTensor((1, 4, 5, 5), 0.5, 0), DensityTensor((3, 4, 1, 1), 1, 1))

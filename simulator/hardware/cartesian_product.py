@@ -69,8 +69,8 @@ class Accumulators(Part):
     """A: each adds one product per cycle."""
     entries: Annotated[int, Field(ge=1)]
     """Partial sums in a bank, of one of its two copies."""
-    bits: Annotated[int, Field(ge=8, multiple_of=8)]
-    """Width of a partial sum."""
+    bits: Annotated[int, Field(ge=8, le=32, multiple_of=8)]
+    """Width of a partial sum; adders are known of up to 32 bits."""
     queue: Annotated[int, Field(ge=0, le=62)]
     """Products that may wait before a bank; 0: a vector's products are all added before the next one's."""
     copies: Annotated[int, Field(ge=1, le=2)]
