@@ -216,6 +216,19 @@ case("trace: unknown type of operator", "bad.safetensors", "'liner'", "did you m
 case("operator that the chip does not run", "bad.safetensors", "escalate", "'scores'", "matmul", "conv2d and linear")(
     lambda desk: desk.operator(MatMul("scores", DensityTensor((4, 5), 0.5, 0), DensityTensor((5, 6), 0.5, 1)))
 )
+for chip, runs, others in (
+    ("scnn", "conv2d, linear and matmul", "attention,embedding_bag,rowwise,spmm"),
+    ("systolic", "attention, conv2d, linear, matmul and rowwise", "embedding_bag,spmm"),
+    ("dota", "attention, linear and rowwise", "conv2d,embedding_bag,matmul,spmm"),
+    ("a3", "it runs attention (", "conv2d,embedding_bag,linear,matmul,rowwise,spmm"),
+):
+    case(f"{chip}: embeddings, and how to go without", "'tables.0'", "is of type embedding_bag", runs,
+         f"--without {others})")(
+        lambda desk, chip=chip: ("run", chip, "dlrm_rm1", "--without", "linear,rowwise,matmul")
+    )  # fmt: skip
+case("scnn: sums wider than any adder", "accumulators.bits", "less than or equal to 32", "48")(
+    lambda desk: ("run", "scnn", TRACE, "--set", "accumulators.bits=48")
+)
 case("8-bit weights of a 1×1 convolution", "bad.safetensors", "'pointwise'", "weight", "8-bit", "ternary")(
     lambda desk: desk.operator(
         Conv2d("pointwise", DensityTensor((1, 4, 5, 5), 0.5, 0), DensityTensor((3, 4, 1, 1), 1, 1))

@@ -28,16 +28,15 @@ from simulator.dataflow.omitted_attention import (
     require_attention,
     seen_keys,
     softmax_actions,
-    sram_actions,
     streams,
     tiles_of,
 )
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.greedy_candidates import search
 from simulator.hardware.quick_select import list_kept
 from simulator.hardware.real_scores import Scores
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Attention, Operator
 from simulator.trace.connections import pack_rows, row_blocks, unpack_rows
 
@@ -123,10 +122,10 @@ def resized(chip: Chip, multipliers: int) -> dict[str, str]:
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
     """Return what the chip is made of, as far as it is known: multipliers and SRAM."""
-    sram, n = chip.sram, chip.units.count
+    n = chip.units.count
     return (
         *logic("modules", "mac_16b", chip.multipliers),
-        *memory("sram", n * sram.banks, sram.bank, sram.width_bits, sram.ports, sram.suffix),
+        *banks_of("sram", chip.sram, n),
     )
 
 
@@ -262,4 +261,4 @@ def _actions(tiles: HeadTiles, chip: Chip, looked: Counts, weighted: Counts, sea
     yield from softmax_actions(weighted, queries, E)
     stored = (queries + tiles.add(tiles.new_keys) * S) * (D + E) * bits
     read = (queries * (D + E) + looked * D + weighted * E) * bits + sorted_keys
-    yield from sram_actions(chip.sram, stored, read)
+    yield from accesses("sram", chip.sram, stored, read)

@@ -28,17 +28,16 @@ from simulator.dataflow.omitted_attention import (
     require_attention,
     seen_keys,
     softmax_actions,
-    sram_actions,
     streams,
     tiles_of,
 )
 from simulator.errors import InputError
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.candidate_pipeline import Banks, deal
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.real_scores import Scores
 from simulator.hardware.sign_hash import SignHash, hashes, keep_similar
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Attention, Operator
 from simulator.trace.connections import pack_rows, row_blocks, unpack_rows
 
@@ -103,11 +102,11 @@ def resized(chip: Chip, multipliers: int) -> dict[str, str]:
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
     """Return what the chip is made of, as far as it is known: multipliers and SRAM."""
-    sram, n = chip.sram, chip.units.count
+    n = chip.units.count
     return (
         *logic("modules", "mac_16b", chip.multipliers),
         *logic("hash", "mac_16b", n * chip.hash.multipliers),
-        *memory("sram", n * sram.banks, sram.bank, sram.width_bits, sram.ports, sram.suffix),
+        *banks_of("sram", chip.sram, n),
     )
 
 
@@ -258,4 +257,4 @@ def _actions(tiles: HeadTiles, chip: Chip, pairs: Counts) -> Iterator[Action]:
     yield from softmax_actions(pairs, queries, E)
     stored = (queries + tiles.add(tiles.new_keys) * S) * (D + E) * bits + hashed * chip.hash.bits
     signs = looked * (chip.hash.bits + bits) + hashed * D * bits
-    yield from sram_actions(chip.sram, stored, (queries * (D + E) + pairs * (D + E)) * bits + signs)
+    yield from accesses("sram", chip.sram, stored, (queries * (D + E) + pairs * (D + E)) * bits + signs)

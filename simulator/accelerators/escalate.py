@@ -21,7 +21,7 @@ from simulator.dataflow.basis_first import Coding, Geometry, Match, Work, lower,
 from simulator.dataflow.tiles import ORDERS, Order, Span, Tiles, enumerate_tiles, spans_of
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.butterfly import ButterflyNetwork
 from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.dram import SimpleChannel, whole_bursts
@@ -128,8 +128,7 @@ def _bits(network: ButterflyNetwork, kind: str) -> int:
 
 def _buffer_parts(chip: Chip) -> Iterator[Instances]:
     for name in ("activation_buffer", "coefficient_buffer", "output_buffer"):
-        buffer: Buffer = getattr(chip, name)
-        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+        yield from banks_of(name, getattr(chip, name))
 
 
 def geometry(operator: Operator, chip: Chip) -> Geometry:
@@ -471,6 +470,4 @@ def _buffer_actions(moved: Moved, chip: Chip) -> Iterator[Action]:
         ("coefficient_buffer", chip.coefficient_buffer, weights, moved.fetched + moved.basis),
         ("output_buffer", chip.output_buffer, moved.outputs, moved.outputs),
     ):
-        bank = {"size": buffer.bank, "width": buffer.width_bits}
-        yield Action(name, "write", f"sram_write{buffer.suffix}", -(-into * 8 // buffer.width_bits), **bank)
-        yield Action(name, "read", f"sram_read{buffer.suffix}", -(-out * 8 // buffer.width_bits), **bank)
+        yield from accesses(name, buffer, 8 * into, 8 * out)

@@ -29,15 +29,14 @@ from simulator.dataflow.omitted_attention import (
     scale_of,
     seen_keys,
     softmax_actions,
-    sram_actions,
     streams,
     tiles_of,
 )
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.low_bit_mask import few_bits, keep_probable
 from simulator.hardware.score_stationary import MaskArray, ScoreStationaryArray, split_rows
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Attention, Operator
 from simulator.trace.connections import pack_rows, unpack_rows
 
@@ -113,11 +112,11 @@ def resized(chip: Chip, multipliers: int) -> dict[str, str]:
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
     """Return what the chip is made of, as far as it is known: PEs and SRAM."""
-    sram, n = chip.sram, chip.units.count
+    n = chip.units.count
     return (
         *logic("array", "mac_16b", chip.pes),
         *logic("mask_array", "mac_8b", chip.mask_pes),
-        *memory("sram", n * sram.banks, sram.bank, sram.width_bits, sram.ports, sram.suffix),
+        *banks_of("sram", chip.sram, n),
     )
 
 
@@ -239,6 +238,6 @@ def _actions(
     streamed = tiles.add(passes) * chip.array.keys * (D + E) * bits + tiles.add(subrows.sum(axis=2)) * D * bits
     predicting = looked * (chip.mask_array.rows + chip.mask_array.columns) * D * low
     mask = tiles.add(tiles.queries * S)
-    yield from sram_actions(
-        chip.sram, vectors + sums * _SUM + mask, streamed + predicting + sums * _SUM + mask + queries * E * bits
+    yield from accesses(
+        "sram", chip.sram, vectors + sums * _SUM + mask, streamed + predicting + sums * _SUM + mask + queries * E * bits
     )

@@ -20,6 +20,7 @@ from simulator.dataflow.planar import Waves
 from simulator.dataflow.windows import cumulative
 from simulator.hardware.cartesian_product import RECORD, Accumulators, PEs, WeightFifo, WeightOrder
 from simulator.hardware.dram import SimpleChannel, whole_bursts
+from simulator.hardware.grid import MOST_ROWS, grid
 from simulator.program import Action, Counts, Instances, Macs, Program, Stage, Stream, logic, memory, unit_of
 from simulator.trace import Operator
 
@@ -79,9 +80,8 @@ def multipliers(chip: Chip) -> int:
 
 def resized(chip: Chip, multipliers: int) -> dict[str, str]:
     """Return the grid of PEs, as nearly square as may be, that comes nearest to that many multipliers."""
-    count = max(1, round(multipliers / chip.pes.products))
-    rows = next(n for n in range(int(count**0.5), 0, -1) if count % n == 0)
-    return {"pes.rows": str(rows), "pes.columns": str(count // rows)}
+    rows, columns = grid(round(multipliers / chip.pes.products), MOST_ROWS)
+    return {"pes.rows": str(rows), "pes.columns": str(columns)}
 
 
 def geometry(operator: Operator, chip: Chip) -> Geometry:

@@ -32,10 +32,10 @@ from simulator.dataflow.passes import (
 )
 from simulator.dataflow.windows import cumulative
 from simulator.errors import InputError
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.inner_join import RECORD, Cluster, balance, join_pixels, pack_chunks
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Operator
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
@@ -374,10 +374,7 @@ def _buffer_actions(steps: Plan, work: Work, chip: Chip) -> Iterator[Action]:
         ("weight_buffer", steps.weights, steps.held * work.fresh),
         ("output_buffer", steps.outputs, steps.outputs),
     ):
-        buffer: Buffer = getattr(chip, name)
-        bank = {"size": buffer.bank, "width": buffer.width_bits}
-        yield Action(name, "write", f"sram_write{buffer.suffix}", -(-into * 8 // buffer.width_bits), **bank)
-        yield Action(name, "read", f"sram_read{buffer.suffix}", -(-out * 8 // buffer.width_bits), **bank)
+        yield from accesses(name, getattr(chip, name), 8 * into, 8 * out)
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
@@ -407,5 +404,4 @@ def _cluster_parts(chip: Chip) -> Iterator[Instances]:
 
 def _buffer_parts(chip: Chip) -> Iterator[Instances]:
     for name in KEYS:
-        buffer: Buffer = getattr(chip, name)
-        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+        yield from banks_of(name, getattr(chip, name))

@@ -24,15 +24,14 @@ from simulator.dataflow.omitted_attention import (
     match_heads,
     require_attention,
     softmax_actions,
-    sram_actions,
     stream,
     streams,
     tiles_of,
 )
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.quick_select import TopK
-from simulator.program import Action, Counts, Instances, Macs, Program, Stage, Stream, Unit, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Program, Stage, Stream, Unit, logic, unit_of
 from simulator.trace import Attended, Attention, Operator
 
 DECIDES = (*DECIDING, "value")
@@ -129,11 +128,11 @@ def resized(chip: Chip, multipliers: int) -> dict[str, str]:
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
     """Return what the chip is made of, as far as it is known: multipliers, comparators and SRAM."""
-    sram, n = chip.sram, chip.units.count
+    n = chip.units.count
     return (
         *logic("multipliers", "mac_16b", chip.multipliers),
         *logic("top_k", "comparator_32b", n * chip.top_k.comparators),
-        *memory("sram", n * sram.banks, sram.bank, sram.width_bits, sram.ports, sram.suffix),
+        *banks_of("sram", chip.sram, n),
     )
 
 
@@ -250,6 +249,6 @@ def _actions(match: Match, tiles: HeadTiles, chip: Chip, sums: dict[str, Counts]
     yield from softmax_actions(sums["scored"], queries, E)
     tokens = np.repeat(match.tokens, operator.heads)[:, None]
     stored = (queries + tiles.add(tiles.new_keys * tokens)) * (D + E) * bits
-    yield from sram_actions(
-        chip.sram, stored, queries * (D + E) * bits + (sums["scored"] * D + sums["kept"] * E) * bits
+    yield from accesses(
+        "sram", chip.sram, stored, queries * (D + E) * bits + (sums["scored"] * D + sums["kept"] * E) * bits
     )

@@ -24,15 +24,14 @@ from simulator.dataflow.omitted_attention import (
     match_heads,
     require_attention,
     softmax_actions,
-    sram_actions,
     stream,
     streams,
     tiles_of,
 )
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses, banks_of
 from simulator.hardware.dram import SimpleChannel
 from simulator.hardware.polarised_columns import RECORD, MacLines, polarise
-from simulator.program import Action, Counts, Instances, Macs, Phase, Program, Stage, Stream, logic, memory, unit_of
+from simulator.program import Action, Counts, Instances, Macs, Phase, Program, Stage, Stream, logic, unit_of
 from simulator.trace import Attention, Operator
 
 DEEPER = ()
@@ -104,10 +103,10 @@ def resized(chip: Chip, multipliers: int) -> dict[str, str]:
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
     """Return what the chip is made of, as far as it is known: MACs and SRAM."""
-    sram, n = chip.sram, chip.units.count
+    n = chip.units.count
     return (
         *logic("mac_lines", "mac_8b", chip.multipliers),
-        *memory("sram", n * sram.banks, sram.bank, sram.width_bits, sram.ports, sram.suffix),
+        *banks_of("sram", chip.sram, n),
     )
 
 
@@ -216,4 +215,4 @@ def _actions(tiles: HeadTiles, chip: Chip, performed: Counts, decoded: Counts) -
     yield Action("mac_lines", "multiply-add, decoder", "mac_8b", decoded)
     yield from softmax_actions(performed, queries, E)
     stored = (queries + tiles.add(tiles.new_keys) * S) * (D + E) * bits
-    yield from sram_actions(chip.sram, stored, (queries * E + performed * (D + E) + decoded) * bits)
+    yield from accesses("sram", chip.sram, stored, (queries * E + performed * (D + E) + decoded) * bits)

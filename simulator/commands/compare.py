@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from simulator.errors import InputError, LawViolation
     default="none",
     show_default=True,
     metavar="WHAT",
-    help="Give every chip as much as the first has: macs, area, bandwidth, clock, technology, several with commas "
-    "between; or none.",
+    help="Give every chip as much as the first has: macs, area, bandwidth, dram, clock, technology, several with "
+    "commas between; or none.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="[ARCH:]KEY=VALUE", help="Set a parameter of a chip, or of workloads."
@@ -68,7 +69,8 @@ def compare(
         require_file(file)
     of_chips, of_work = _shared(settings, archs, traces)
     machines = [load_arch(arch, of_chips[arch]) for arch in archs]
-    work = [left_out(load_trace(trace, of_work[trace]), without)[0] for trace in traces]
+    parts = [left_out(load_trace(trace, of_work[trace]), without) for trace in traces]
+    work = [trace for trace, _ in parts]
     with click.progressbar(
         length=len(archs) * sum(len(trace.operators) for trace in work),
         file=sys.stderr, hidden=not sys.stderr.isatty(), item_show_func=lambda at: at,
@@ -77,6 +79,7 @@ def compare(
             machines, work, [word.strip() for word in normalise.split(",")], check, memory,
             lambda arch, operator: bar.update(1, f"{operator.name} on {arch}"),
         )  # fmt: skip
+    found = replace(found, left_out={trace.name: left for trace, left in parts if left is not None})
     for path in figures:
         save_figure_file(comparison_figure(found), path)
     for table, text in ((csv_file, partial(csv_text, found, by_operator)), (latex_file, partial(latex_text, found))):

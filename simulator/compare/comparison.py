@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from simulator.compare.resources import Equalised, equalise
 from simulator.errors import InputError
 from simulator.memory import SIMPLE
 from simulator.simulation import simulate
-from simulator.trace import Operator, Trace
+from simulator.trace import LeftOut, Operator, Trace
 
 MEAN = "geometric mean"
 """What stands in the place of the trace in the rows over all traces."""
@@ -48,6 +48,8 @@ class Comparison:
     """Trace by trace, in each the chips in their order."""
     how: tuple[str, ...]
     """What was made equal."""
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    """What was left out of each trace before."""
 
     @property
     def chips(self) -> tuple[Equalised, ...]:

@@ -18,7 +18,10 @@ _DECADES = 20
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
-    """Return two panels: speed-up over the first chip, and energy relative to it, the DRAM's share hatched."""
+    """Return two panels: speed-up over the first chip, and energy relative to it, the DRAM's share hatched.
+
+    The share is left out where energies lie so far apart that their axis is logarithmic.
+    """
     from matplotlib.figure import Figure
 
     groups = [*comparison.traces, *([MEAN] if len(comparison.traces) > 1 else [])]
@@ -31,12 +34,14 @@ def comparison_figure(comparison: Comparison) -> Figure:
     above.set_ylabel(f"speed-up over\n{shortened(chips[0])}", fontsize=8, parse_math=False)
     energy, dram = _energies(comparison)
     _bars(below, energy, groups, chips)
-    _bars(below, dram, groups, chips, hatch=True)
+    shares = below.get_yscale() == "linear" and any(dram.values())
+    if shares:  # on a logarithmic axis the part of a bar is not the part of the energy
+        _bars(below, dram, groups, chips, hatch=True)
     below.set_ylabel(f"energy relative to\n{shortened(chips[0])}", fontsize=8, parse_math=False)
     places = [(len(chips) + 1) * group + (len(chips) - 1) / 2 for group in range(len(groups))]
-    below.set_xticks(places, [shortened(group) for group in groups], fontsize=8, parse_math=False)
+    below.set_xticks(places, [_wrapped(group) for group in groups], fontsize=8, parse_math=False)
     handles, labels = above.get_legend_handles_labels()
-    if any(dram.values()):
+    if shares:
         from matplotlib.patches import Patch
 
         handles.append(Patch(facecolor="white", edgecolor="#222222", hatch="////"))
@@ -46,6 +51,11 @@ def comparison_figure(comparison: Comparison) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure
+
+
+def _wrapped(name: str) -> str:
+    """Return a trace's name, its parameters below it: traces that differ in their beginning alone stay apart."""
+    return "\n".join(shortened(word) for word in name.split(" ")) if name != MEAN else name
 
 
 def _energies(comparison: Comparison) -> tuple[dict[Any, float], dict[Any, float]]:

@@ -15,8 +15,9 @@ from simulator.results.parts import area_by_component, total_area
 
 NORMALISATIONS = {
     "macs": "multipliers",
-    "area": "area, in the technology of the first",
+    "area": "area (of all in the technology of the first)",
     "bandwidth": "DRAM bandwidth",
+    "dram": "DRAM",
     "clock": "clock",
     "technology": "technology table",
     "none": "nothing",
@@ -35,7 +36,7 @@ class Equalised:
     """What was set to get there, by dotted key."""
     multipliers: int
     area: float | None
-    """mm² in its own technology; None where it is not known."""
+    """mm² in its own technology, or in that of the first where areas are made equal; None where it is not known."""
 
 
 def equalise(archs: Sequence[Arch[Any]], how: Sequence[str] = ("none",)) -> tuple[Equalised, ...]:
@@ -68,8 +69,14 @@ def _equalised(arch: Arch[Any], first: Arch[Any], how: Sequence[str]) -> Equalis
         settings["technology"] = first.chip.technology
     if "clock" in how:
         settings["clock"] = f"{first.chip.clock} Hz"
-    if "bandwidth" in how:
+    if "bandwidth" in how or "dram" in how:
         settings["dram.bandwidth"] = f"{first.chip.dram.bandwidth} B/s"
+    if "dram" in how:
+        settings |= {
+            "dram.latency": f"{first.chip.dram.latency} ps",
+            "dram.burst": f"{first.chip.dram.burst} B",
+            "dram.energy_pj_per_bit": str(first.chip.dram.energy_pj_per_bit),
+        }
     model = accelerator(arch.config.accelerator)
     if "macs" in how:
         settings |= model.resized(arch.chip, _multipliers(first))
@@ -77,7 +84,8 @@ def _equalised(arch: Arch[Any], first: Arch[Any], how: Sequence[str]) -> Equalis
         settings |= _resized_to_area(arch, first)
     changed = {key: value for key, value in settings.items() if not _is(arch, key, value)}
     resized = _set(arch, changed)
-    return Equalised(resized, changed, _multipliers(resized), _area(resized, load_technology(resized.chip.technology)))
+    priced = first if "area" in how else resized
+    return Equalised(resized, changed, _multipliers(resized), _area(resized, load_technology(priced.chip.technology)))
 
 
 def _is(arch: Arch[Any], key: str, value: str) -> bool:

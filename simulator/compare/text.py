@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from simulator.compare.comparison import MEAN, Comparison
+from simulator.compare.comparison import MEAN, Comparison, Entry
 from simulator.compare.resources import NORMALISATIONS
+from simulator.memory import SIMPLE
+from simulator.results.text import VERDICT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +41,17 @@ def print_comparison(comparison: Comparison, console: Console, by_operator: bool
     if len({row["technology"] for row in comparison.rows if row["technology"]}) > 1:
         nodes = ", ".join(f"{chip.arch.name} {chip.arch.chip.technology}" for chip in comparison.chips)
         console.print(f"energies and areas are of different technologies: {nodes}", soft_wrap=True)
+    memories = {entry.chip.arch.name: _memory(entry) for entry in comparison.entries}
+    if len(set(memories.values())) > 1:
+        listed = ", ".join(f"{name} {memory}" for name, memory in memories.items())
+        console.print(f"energies are of different DRAMs: {listed}", soft_wrap=True)
+    for trace, left in comparison.left_out.items():
+        console.print(f"{trace}: {left.sentence}", soft_wrap=True)
+    if any(row["verified"] is not None for row in comparison.rows):
+        for trace in comparison.traces:
+            rows = [row for row in comparison.rows if row["trace"] == trace]
+            said = ", ".join(f"{row['arch']} {VERDICT[row['verified']]}" for row in rows)
+            console.print(f"{trace} verified against NumPy: {said}", soft_wrap=True)
     for trace in (*comparison.traces, *([MEAN] if len(comparison.traces) > 1 else [])):
         _print(trace, [row for row in comparison.rows if row["trace"] == trace], COLUMNS, console)
         if by_operator and trace != MEAN:
@@ -46,6 +59,12 @@ def print_comparison(comparison: Comparison, console: Console, by_operator: bool
             order = list(dict.fromkeys(row["operator"] for row in rows))
             rows.sort(key=lambda row: order.index(row["operator"]))
             _print(f"{trace}, operator by operator", rows, OF_OPERATORS, console)
+
+
+def _memory(entry: Entry) -> str:
+    """Return what the energy of a chip's DRAM depends on."""
+    name: str = entry.summary["dram"]["memory"]
+    return f"{entry.chip.arch.chip.dram.energy_pj_per_bit:g} pJ per bit" if name == SIMPLE else name
 
 
 def sentence(comparison: Comparison) -> str:
@@ -145,9 +164,10 @@ def document(comparison: Comparison, by_operator: bool) -> dict[str, Any]:
         for chip in comparison.chips
     ]
     rows = {"rows": _plain(comparison.rows)}
+    left = {trace: left.summary for trace, left in comparison.left_out.items()}
     if by_operator:
         rows["operators"] = _plain(comparison.operator_rows)
-    return {"schema_version": 1, "normalised": list(comparison.how), "chips": chips, **rows}
+    return {"schema_version": 1, "normalised": list(comparison.how), "chips": chips, "left_out": left, **rows}
 
 
 def _plain(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

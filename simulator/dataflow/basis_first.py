@@ -31,7 +31,7 @@ from simulator.hardware.channel_accumulation import ChannelAccumulation
 from simulator.hardware.mac_row import MacRow, multiply_accumulate
 from simulator.hardware.pe_array import RECORD, Assignment, PEArray, Rows, accumulate, assign, stream
 from simulator.program import Counts
-from simulator.trace import Conv2d, Linear, Operator, Tensor
+from simulator.trace import Conv2d, Linear, Operator, Tensor, not_run
 
 Mapping = Literal["decomposed", "accumulated", "dense"]
 Code = Literal["bitmap", "two_level", "run_length"]
@@ -194,9 +194,7 @@ def lower(operator: Operator) -> Work:
         else:
             work = Work(operator, "dense", images, channels, *axes, groups, outputs, channels // groups)
     else:
-        raise InputError(
-            f"operator '{operator.name}' is a {operator.type}, which ESCALATE does not run; it runs conv2d and linear"
-        )
+        raise not_run(operator, "ESCALATE", ("conv2d", "linear"))
     if work.mapping != "dense" and work.weight.bits != 1:
         raise InputError(
             f"operator '{operator.name}': its weights have {work.weight.bits}-bit values, but the accumulation units "

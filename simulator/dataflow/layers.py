@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.dataflow.windows import Axis, axes_of
-from simulator.errors import InputError
-from simulator.trace import Conv2d, Linear, MatMul, Operator
+from simulator.trace import Conv2d, Linear, MatMul, Operator, not_run
 from simulator.trace.reference import recompose
 
 Mask = NDArray[np.bool_]
@@ -157,10 +156,7 @@ def layer_of(operator: Operator) -> Layer:
     if isinstance(operator, MatMul):
         *stack, m, k = operator.a.shape
         return Layer(operator, 1, math.prod(stack), k, operator.b.shape[-1], point, Axis(m, 1, 1, 0, 1))
-    raise InputError(
-        f"operator '{operator.name}' is a {operator.type}, which this accelerator does not run; "
-        "it runs conv2d, linear and matmul"
-    )
+    raise not_run(operator, "this accelerator", ("conv2d", "linear", "matmul"))
 
 
 def _input(operator: Operator) -> Any:

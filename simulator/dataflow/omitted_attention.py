@@ -23,7 +23,7 @@ from simulator.errors import InputError, LawViolation
 from simulator.hardware.buffer import Buffer
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.program import Action, Counts, Stream
-from simulator.trace import Attended, Attention, MaskTensor, Operator, ValueTensor
+from simulator.trace import Attended, Attention, MaskTensor, Operator, ValueTensor, not_run
 from simulator.trace.connections import allowed_keys, allowed_words, pack_rows, unpack_rows
 
 DECIDING: Final = ("query", "key")
@@ -64,10 +64,7 @@ def require_attention(operator: Operator, chip: str) -> Attention:
 
     """
     if not isinstance(operator, Attention):
-        raise InputError(
-            f"operator '{operator.name}' is a {operator.type}, which {chip} does not run; it runs attention only "
-            "(run the trace without the others: --without linear,rowwise)"
-        )
+        raise not_run(operator, chip, ("attention",))
     for role in ("query", "key", "value"):
         bits = operator.tensors[role].bits
         if bits > MOST_BITS:
@@ -304,13 +301,6 @@ def streams(
     keys = {role: tiles.new_keys * some.get(role, np.full(tiles.heads, S))[:, None] for role in ("key", "value")}
     reads = (moved("query", tiles.queries, D), moved("key", keys["key"], D), moved("value", keys["value"], E))
     return reads, moved("output", tiles.queries, E)
-
-
-def sram_actions(sram: Buffer, written: Counts, read: Counts) -> Iterator[Action]:
-    """Count accesses for so many bits of each tile."""
-    bank = {"size": sram.bank, "width": sram.width_bits}
-    yield Action("sram", "write", f"sram_write{sram.suffix}", -(-written // sram.width_bits), **bank)
-    yield Action("sram", "read", f"sram_read{sram.suffix}", -(-read // sram.width_bits), **bank)
 
 
 def softmax_actions(kept: Counts, queries: Counts, features: int) -> Iterator[Action]:

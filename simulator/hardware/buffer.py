@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from simulator.arch.part import Part
 from simulator.arch.units import Bytes
+from simulator.program import Action, Counts, Instances, memory
 
 
 class Buffer(Part):
@@ -55,3 +57,15 @@ class Buffer(Part):
 
 def _bank(size: int, banks: int) -> int:
     return -(-size // banks)
+
+
+def banks_of(component: str, buffer: Buffer, times: int = 1) -> Iterator[Instances]:
+    """Yield the banks of ``times`` such buffers as parts of a chip."""
+    yield from memory(component, times * buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+
+
+def accesses(component: str, buffer: Buffer, written: Counts, read: Counts) -> Iterator[Action]:
+    """Count the accesses of so many bits written and read by each tile, (tiles,) each."""
+    bank = {"size": buffer.bank, "width": buffer.width_bits}
+    yield Action(component, "write", f"sram_write{buffer.suffix}", -(-written // buffer.width_bits), **bank)
+    yield Action(component, "read", f"sram_read{buffer.suffix}", -(-read // buffer.width_bits), **bank)

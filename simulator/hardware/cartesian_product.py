@@ -16,6 +16,7 @@ from pydantic import Field
 
 from simulator.arch.part import Part
 from simulator.hardware.byte_lanes import LANES, add_and_serve, serve
+from simulator.hardware.grid import MOST_ROWS
 from simulator.hardware.jit import inlined_kernel, kernel
 
 RECORD = ("cycles", "operations", "blocked", "pairs", "weight_vectors", "weight_entries", "landed")
@@ -32,9 +33,9 @@ _NOTHING = np.uint8(16)
 class PEs(Part):
     """Configuration of the processing elements: a grid, each with a multiplier array."""
 
-    rows: Annotated[int, Field(ge=1, le=64)]
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs one above the other; the plane's rows are shared out among them."""
-    columns: Annotated[int, Field(ge=1, le=64)]
+    columns: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs side by side; the plane's columns are shared out among them."""
     weights: Annotated[int, Field(ge=1, le=8)]
     """F: non-zero weights of a vector."""
@@ -68,8 +69,8 @@ class Accumulators(Part):
     """A: each adds one product per cycle."""
     entries: Annotated[int, Field(ge=1)]
     """Partial sums in a bank, of one of its two copies."""
-    bits: Annotated[int, Field(ge=8, multiple_of=8)]
-    """Width of a partial sum."""
+    bits: Annotated[int, Field(ge=8, le=32, multiple_of=8)]
+    """Width of a partial sum; adders are known of up to 32 bits."""
     queue: Annotated[int, Field(ge=0, le=62)]
     """Products that may wait before a bank; 0: a vector's products are all added before the next one's."""
     copies: Annotated[int, Field(ge=1, le=2)]

@@ -11,15 +11,16 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from simulator.arch.part import Part
+from simulator.hardware.grid import MOST_ROWS
 from simulator.hardware.jit import kernel
 
 
 class DensePEs(Part):
     """Configuration of a grid of dense PEs."""
 
-    rows: Annotated[int, Field(ge=1, le=64)]
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs one above the other; the plane's rows are shared out among them."""
-    columns: Annotated[int, Field(ge=1, le=64)]
+    columns: Annotated[int, Field(ge=1, le=MOST_ROWS)]
     """PEs side by side; the plane's columns are shared out among them."""
     multipliers: Annotated[int, Field(ge=1)]
     """Of a PE: pairs of a dot product, taken along taps and input channels as one."""

@@ -55,11 +55,8 @@ def print_result(result: Result, console: Console, folder: Path) -> None:
     print_energy(s["energy_by_component_pj"], s["technology"], console)
     if s["area_mm2"] is not None:
         print_area(s["area_by_component_mm2"], s["technology"], console)
-    if (left := result.left_out) is not None:
-        console.print(
-            f"left out: {left.operators} operators ({', '.join(left.types)}) with {left.share:.2%} of the trace's MACs",
-            soft_wrap=True,
-        )
+    if result.left_out is not None:
+        console.print(result.left_out.sentence, soft_wrap=True)
     console.print(f"verified against NumPy: {VERDICT[s['verified']]}; results in {folder}", soft_wrap=True)
 
 

@@ -182,6 +182,15 @@ def test_resized_to_its_own_multipliers(chip: str) -> None:
         assert model.multipliers(arch(chip, settings).chip) == pytest.approx(wanted, rel=0.01), settings
 
 
+@chips
+@pytest.mark.parametrize("wanted", [1, 17 * 61, 2**17])
+def test_resized_to_any_number_of_multipliers(chip: str, wanted: int) -> None:
+    """Asked for fewer multipliers than it may have, a prime number of units, or very many, it is a chip still."""
+    machine = arch(chip)
+    model = accelerator(config(chip).accelerator)
+    assert model.multipliers(arch(chip, dict(model.resized(machine.chip, wanted))).chip) >= 1
+
+
 @one_each
 @laws(30)
 @given(operator=operators(), data=st.data())

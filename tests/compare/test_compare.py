@@ -14,6 +14,7 @@ from simulator import load_arch, load_trace, simulate
 from simulator.cli import main
 from simulator.compare import compare, equalise
 from simulator.compare.comparison import MEAN
+from simulator.compare.figure import comparison_figure
 from simulator.compare.text import csv_text, document, latex_text
 from simulator.errors import InputError
 
@@ -61,6 +62,42 @@ def test_resources_are_made_equal(small: Path) -> None:
     assert abs(grown.multipliers - 864) <= 512
 
 
+def test_of_equal_areas_the_column_shows_those_that_were_made_equal() -> None:
+    """SCNN's own technology is 16 nm, ESCALATE's 45 nm: equal at 45 nm, not as each is made."""
+    first, equal = equalise([load_arch("escalate"), load_arch("scnn")], ("area",))
+    assert equal.area == pytest.approx(first.area, rel=0.1)
+    as_made = equalise([load_arch("escalate"), load_arch("scnn", equal.settings)])[1]
+    assert as_made.area is not None
+    assert as_made.area < 0.5 * equal.area
+
+
+def test_all_of_the_dram_is_made_equal() -> None:
+    first, equal = equalise([load_arch("escalate"), load_arch("eyeriss")], ("dram",))
+    kept = {"detailed": None}  # what a run command by command takes
+    assert equal.arch.chip.dram.model_copy(update=kept) == first.arch.chip.dram.model_copy(update=kept)
+
+
+def test_what_makes_energies_differ_what_is_left_out_and_what_is_verified_is_said() -> None:
+    shown = command("systolic", "eyeriss", "a100", "-t", "digits_cnn", "--without", "rowwise,linear", "--check").output
+    assert "different technologies: systolic 45nm, eyeriss 65nm" in shown
+    assert "different DRAMs: systolic 8 pJ per bit, eyeriss 70 pJ per bit" in shown
+    assert "digits_cnn: left out: 1 operators (rowwise, linear) with" in shown
+    assert "digits_cnn verified against NumPy: systolic yes, eyeriss yes, a100 -" in shown
+    assert "different DRAMs" not in command("systolic", "eyeriss", "-t", "digits_cnn", "--normalise", "dram").output
+
+
+def test_traces_of_one_ending_stay_apart_in_the_figure_and_shares_are_drawn_to_scale() -> None:
+    settings = {"bases": "6", "weight_density": "0.05"}
+    traces = [load_trace("digits_cnn"), load_trace("resnet20_cifar10", settings)]
+    near, far = load_arch("dcnn"), load_arch("a100")
+    for rival, to_scale in ((near, True), (far, False)):
+        figure = comparison_figure(compare([load_arch("escalate"), rival], traces))
+        labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+        assert labels == ["digits_cnn", "resnet20_cifar10\nbases=6\nweight_density=0.05", MEAN]
+        assert any("DRAM" in text.get_text() for text in figure.legends[0].get_texts()) == to_scale
+        assert (figure.axes[1].get_yscale() == "linear") == to_scale
+
+
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
@@ -106,7 +143,7 @@ def test_writing_is_the_same_again() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["escalate", "dota", "-t", "digits_cnn"], "digits_cnn on dota: operator 'stem' (conv2d)"),
+        (["escalate", "dota", "-t", "digits_cnn"], "digits_cnn on dota: operator 'stem' is of type conv2d"),
         (["escalate", "escalate", "-t", "digits_cnn"], "two chips are called 'escalate'"),
         (["escalate", "-t", "digits_cnn", "-t", "digits_cnn"], "two traces are called 'digits_cnn'"),
         (["escalade", "-t", "digits_cnn"], "'escalade' is no architecture (did you mean 'escalate'"),

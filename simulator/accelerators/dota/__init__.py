@@ -23,7 +23,7 @@ from simulator.dataflow.token_parallel import (
 )
 from simulator.errors import InputError
 from simulator.program import Instances, Program
-from simulator.trace import Attention, Linear, Operator, Rowwise
+from simulator.trace import Attention, Linear, Operator, Rowwise, not_run
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
 
@@ -65,10 +65,7 @@ def geometry(operator: Operator, chip: Chip) -> Geometry:
 
     """
     if not isinstance(operator, Attention | Linear | Rowwise):
-        raise InputError(
-            f"operator '{operator.name}' ({operator.type}): a transformer accelerator does not run it; "
-            "expected attention, linear or rowwise"
-        )
+        raise not_run(operator, "DOTA", ("attention", "linear", "rowwise"))
     computed = variant(operator, chip.attention.retention) if isinstance(operator, Attention) else operator
     for role, tensor in computed.tensors.items():
         if role != "output" and tensor.bits > OPERAND_BITS:  # an output is stored as an operand of the next operator

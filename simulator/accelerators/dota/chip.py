@@ -13,7 +13,7 @@ from simulator.arch.units import Hertz
 from simulator.dataflow.token_parallel import OPERAND_BITS, AttentionGeometry, DenseGeometry, Retention
 from simulator.dataflow.windows import cumulative
 from simulator.hardware.accumulator import Accumulator
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, accesses
 from simulator.hardware.connection_filter import ConnectionFilter
 from simulator.hardware.dram import SimpleChannel, whole_bursts
 from simulator.hardware.lanes import Chips, Lanes, Link
@@ -85,9 +85,7 @@ class Chip(Part):
 
 def sram_actions(written: Counts, read: Counts, chip: Chip) -> Iterator[Action]:
     """Count accesses for so many bytes of each tile."""
-    bank = {"size": chip.sram.bank, "width": chip.sram.width_bits}
-    yield Action("sram", "write", f"sram_write{chip.sram.suffix}", -(-written * 8 // chip.sram.width_bits), **bank)
-    yield Action("sram", "read", f"sram_read{chip.sram.suffix}", -(-read * 8 // chip.sram.width_bits), **bank)
+    yield from accesses("sram", chip.sram, 8 * written, 8 * read)
 
 
 def stream(name: str, size: Counts, compulsory: int, chip: Chip) -> Stream:

@@ -19,7 +19,7 @@ from simulator.accelerators.gpu.rowwise import bag_kernel, rowwise_kernel, spmm_
 from simulator.dataflow.layers import layer_of
 from simulator.errors import InputError
 from simulator.program import Program
-from simulator.trace import Attention, Conv2d, EmbeddingBag, Linear, MatMul, Operator, Rowwise, SpMM
+from simulator.trace import Attention, Conv2d, EmbeddingBag, Linear, MatMul, Operator, Rowwise, SpMM, not_run
 from simulator.trace.effectual import effectual_macs
 
 __all__ = ["ANALYTICAL", "DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "resized", "tile"]
@@ -62,7 +62,7 @@ def geometry(operator: Operator, chip: Chip) -> Hashable:
 
     """
     if not isinstance(operator, RUNS):
-        raise InputError(f"operator '{operator.name}' is a {operator.type}, which a GPU does not run here")
+        raise not_run(operator, "the GPU", [kind.type for kind in RUNS])
     if not chip.tensor_rate:
         raise InputError(
             f"operator '{operator.name}': the tensor cores do not multiply {chip.precision}; expected another precision"

@@ -8,7 +8,6 @@ between products, softmax among it, takes a vector unit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from simulator.accelerators.systolic.attention import attention_program
@@ -17,16 +16,17 @@ from simulator.accelerators.systolic.rowwise import rowwise_program
 from simulator.accelerators.systolic.tiles import product_program
 from simulator.dataflow import folds
 from simulator.dataflow.dense_attention import AttentionGeometry, AttentionMatch, match_attention
-from simulator.dataflow.layers import layer_of
 from simulator.dataflow.token_parallel import RowwiseMatch
 from simulator.errors import InputError
-from simulator.hardware.buffer import Buffer
+from simulator.hardware.buffer import Buffer, banks_of
+from simulator.hardware.grid import grid
 from simulator.hardware.systolic_array import SystolicArray
-from simulator.program import Instances, Program, logic, memory
-from simulator.trace import Attention, Operator, Rowwise
+from simulator.program import Instances, Program, logic
+from simulator.trace import Attention, Conv2d, Linear, MatMul, Operator, Rowwise, not_run
 
 __all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
 
+RUNS = (Attention, Conv2d, Linear, MatMul, Rowwise)
 AnyMatch = folds.Match | AttentionMatch | RowwiseMatch
 
 DEEPER: tuple[str, ...] = ()
@@ -42,9 +42,7 @@ def multipliers(chip: Chip) -> int:
 
 def resized(chip: Chip, multipliers: int) -> dict[str, str]:
     """Return rows and columns, at most twice as many of the one as of the other, and the banks that feed them."""
-    side = math.isqrt(multipliers)
-    shapes = [(rows, round(multipliers / rows)) for rows in range(side, max(1, round(side / math.sqrt(2))) - 1, -1)]
-    rows, columns = min(shapes, key=lambda shape: abs(shape[0] * shape[1] - multipliers))
+    rows, columns = grid(multipliers)
     settings = {"array.rows": str(rows), "array.columns": str(columns)}
     for name, asked in zip(BUFFERS, chip.asked(rows, columns), strict=True):
         buffer: Buffer = getattr(chip, name)
@@ -65,8 +63,7 @@ def _parts(chip: Chip) -> Iterator[Instances]:
     yield from logic("pe_registers", "register_8b", pes * held, pes * 2 * held)
     yield Instances("vector", "mfu_cycle", 1)
     for name in BUFFERS:
-        buffer: Buffer = getattr(chip, name)
-        yield from memory(name, buffer.banks, buffer.bank, buffer.width_bits, buffer.ports, buffer.suffix)
+        yield from banks_of(name, getattr(chip, name))
 
 
 def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometry:
@@ -76,9 +73,9 @@ def geometry(operator: Operator, chip: Chip) -> SystolicArray | AttentionGeometr
         InputError: the chip has no way to run the operator.
 
     """
+    if not isinstance(operator, RUNS):
+        raise not_run(operator, "the systolic array", [kind.type for kind in RUNS])
     attends = isinstance(operator, Attention)
-    if not isinstance(operator, Attention | Rowwise):
-        layer_of(operator)
     ignored = ("output",) if not attends else tuple(set(operator.roles) - {"query", "key", "value"})
     widest = max(tensor.bits for role, tensor in operator.tensors.items() if role not in ignored)
     if widest > chip.pe.operand_bits:
