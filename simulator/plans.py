@@ -12,8 +12,10 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ RATES = ("bandwidth", "latency", "energy_pj_per_bit", "detailed")
 """Of the DRAM channel: a program does not depend on them."""
 FORMAT = 1
 SUFFIX = ".plan"
+STALE = 60.0
+"""Seconds after which a file that is being written was left; writing one takes milliseconds."""
 
 
 @dataclass(eq=False)
@@ -125,6 +129,7 @@ class PlanStore:
 
     def trim(self) -> None:
         """Remove what was used longest ago until the rest takes seven eighths of the limit."""
+        self.remove_partial()
         found = []
         for path in self.folder.glob(f"*/*{SUFFIX}"):
             try:
@@ -138,6 +143,13 @@ class PlanStore:
                 break
             path.unlink(missing_ok=True)
             total -= size
+
+    def remove_partial(self, age: float = STALE) -> None:
+        """Remove what processes that were killed did not finish writing, by its age in seconds."""
+        for path in self.folder.glob("*/.*.partial"):
+            with suppress(OSError):  # another process was faster
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}{SUFFIX}"

@@ -42,23 +42,14 @@ def sweep(
     folder = out or Path("runs") / named.name
     stop, bar = Stop(), _Bar()
     with _ending(stop), bar:
-        dataset = carry_out(
-            named,
-            file.read_text("utf-8"),
-            folder,
-            workers,
-            cluster,
-            str(plans or user_cache_path("skipper") / "plans"),
-            bar.show,
-            stop,
+        last = carry_out(
+            named, folder, workers, cluster, str(plans or user_cache_path("skipper") / "plans"), bar.show, stop
         )
-    last = bar.last
-    assert last is not None
     document = {
         "schema_version": 1,
         "sweep": named.name,
         "points": last.total,
-        "finished": len(dataset.finished),
+        "finished": last.done,
         "resumed": last.resumed,
         "failed": last.failed,
         "out": str(folder),
@@ -68,7 +59,7 @@ def sweep(
         click.echo(json.dumps(document))
     else:
         click.echo(
-            f"{named.name}: {len(dataset.finished):,} of {last.total:,} points, {last.resumed:,} of them found there, "
+            f"{named.name}: {last.done:,} of {last.total:,} points, {last.resumed:,} of them found there, "
             f"{last.failed:,} failed; dataset in {folder}"
         )
     if stop.asked:
@@ -97,7 +88,6 @@ class _Bar:
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.last: Any = None
         self.best: dict[str, float] = {}
         columns = (
             BarColumn(),
@@ -118,7 +108,6 @@ class _Bar:
         self.progress.stop()
 
     def show(self, at: Any) -> None:
-        self.last = at
         if at.row is not None and at.row["status"] == "ok":
             for key in BEST:
                 self.best[key] = min(at.row[key], self.best.get(key, at.row[key]))

@@ -88,13 +88,18 @@ def _numbers(axis: Range, low: float, high: float, unit: str, whole: bool, where
         count = math.floor((high - low) / step + 1e-9) + 1
         if count > MOST:
             raise InputError(f"{where}: {count} values, expected at most {MOST}")
-        yield from (low + place * step for place in range(count))
+        yield from (_short(low + place * step) for place in range(count))
         return
     count = axis.points or 1
     for place in range(min(count, MOST)):
         part = place / max(1, count - 1)
         number = low * (high / low) ** part if axis.scale == "log" else low + (high - low) * part
-        yield round(number, 12) if unit == "s" else float(round(number)) if whole else float(f"{number:.12g}")
+        yield round(number, 12) if unit == "s" else float(round(number)) if whole else _short(number)
+
+
+def _short(number: float) -> float:
+    """Return a number without the last digits, which are rounding's: 0.3, not 0.30000000000000004."""
+    return float(f"{number:.12g}")
 
 
 def _quantity(text: str) -> tuple[float | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, cast
 
@@ -28,16 +28,18 @@ def cluster_executor(cluster: str, workers: int | None) -> Iterator[tuple[Execut
         from distributed import Client
     except ImportError:
         raise InputError("--cluster: needs Dask: pip install 'skipper-simulator[cluster]'") from None
-    started = _started(cluster, workers) if cluster in CLUSTERS else None
-    try:
-        with cast(Any, Client)(cluster if started is None else started, timeout=WAIT) as client:
-            client.wait_for_workers(1, timeout=300 if started else 15)
-            yield client.get_executor(), max(1, sum(client.nthreads().values()))
-    except (OSError, ValueError, TimeoutError) as error:
-        raise InputError(f"--cluster {cluster}: no Dask scheduler with workers answers there ({error})") from None
-    finally:
+    with ExitStack() as ending:
+        started = _started(cluster, workers) if cluster in CLUSTERS else None
         if started is not None:
-            started.close()
+            ending.callback(started.close)
+        try:
+            client = ending.enter_context(cast(Any, Client)(cluster if started is None else started, timeout=WAIT))
+            client.wait_for_workers(1, timeout=300 if started else 15)
+            count = max(1, sum(client.nthreads().values()))
+        except (OSError, ValueError, TimeoutError) as error:
+            reason = " ".join(str(error).split()) or "no worker came"
+            raise InputError(f"--cluster {cluster}: no Dask scheduler with workers answers there ({reason})") from None
+        yield client.get_executor(), count
 
 
 def _started(cluster: str, workers: int | None) -> Any:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from simulator import __version__
 from simulator.errors import InputError
-from simulator.sweep.dataset import Dataset
-from simulator.sweep.file import Named
+from simulator.plans import PlanStore
+from simulator.sweep.dataset import Dataset, Row, read_frame
+from simulator.sweep.file import Named, read_sweep
 from simulator.sweep.points import Point, Space
-from simulator.sweep.rows import columns
-from simulator.sweep.search import batches
+from simulator.sweep.pool import Pool
+from simulator.sweep.rows import columns, lost_point
+from simulator.sweep.search import batches, require_search
 from simulator.sweep.work import packed, run_chunk
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK = 16
 """Points that a worker takes at once at most."""
@@ -35,6 +40,7 @@ class Progress:
     resumed: int
     """Of those done, found in the dataset."""
     failed: int
+    """Of those done."""
     row: dict[str, Any] | None
     """The point that ended last."""
 
@@ -45,21 +51,43 @@ class Stop:
     asked = False
 
 
+def sweep(
+    file: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    cluster: str | None = None,
+    plans: str | Path = "",
+) -> pd.DataFrame:
+    """Run every point of a sweep file that the folder does not hold yet; return all points, see `read_frame`.
+
+    Args:
+        file: the sweep.
+        out: folder of the dataset.
+        workers: processes; as many as this machine has cores if not given.
+        cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
+        plans: folder of plans that workers, and other sweeps, share.
+
+    Raises:
+        InputError: as `read_sweep` and `carry_out`.
+
+    """
+    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans))
+    return read_frame(out)
+
+
 def carry_out(
     named: Named,
-    text: str,
     out: Path,
     workers: int | None = None,
     cluster: str | None = None,
     plans: str = "",
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: Stop | None = None,
-) -> Dataset:
+) -> Progress:
     """Run every point of a sweep that the dataset does not hold yet.
 
     Args:
         named: the sweep.
-        text: its file's content, which every worker reads.
         out: folder of the dataset.
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
@@ -67,40 +95,46 @@ def carry_out(
         progress: called at the beginning and after every point.
         stop: ends the sweep in order.
 
+    Returns:
+        Where the sweep stands.
+
     Raises:
         InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
 
     """
     space = Space(named)
     points = None if named.sweep.search else space.admitted()  # refused before anything is made
+    if points is None:
+        require_search(space)
+    if plans:
+        PlanStore(Path(plans)).remove_partial()
     with _executor(workers, cluster) as (executor, count):
-        dataset = Dataset(out, columns(space), text)
-        run = _Run(named, text, plans, executor, count, dataset, progress, stop or Stop())
+        dataset = Dataset(out, columns(named), named.text, _made_with(space))
+        run = _Run(named, plans, executor, count, dataset, progress, stop or Stop())
         try:
-            if points is not None:
-                run.all(space, points)
-            else:
-                for batch in batches(space, dataset):
-                    run.all(space, batch)
-        except OSError as error:
-            raise InputError(f"{out}: {error.strerror}; what is finished is kept, the same command goes on") from None
-        finally:
-            _closed(dataset)
-    return dataset
-
-
-def _closed(dataset: Dataset) -> None:
-    try:
+            for batch in batches(space, dataset) if points is None else (points,):
+                run.all(space, batch)
+                if run.stop.asked:
+                    break
+        except BaseException:
+            with suppress(InputError, OSError):
+                dataset.close()
+            raise
         dataset.close()
-    except OSError:
-        return  # a full disk; the journal is whole
+    return run.at(None)
+
+
+def _made_with(space: Space) -> dict[str, Any]:
+    return {"version": __version__, "chips": {name: arch.digest for name, arch in space.archs.items()}}
+
+
+Chunk = list[Point]
 
 
 class _Run:
     def __init__(
         self,
         named: Named,
-        text: str,
         plans: str,
         executor: Executor,
         workers: int,
@@ -108,58 +142,99 @@ class _Run:
         progress: Callable[[Progress], None],
         stop: Stop,
     ):
-        self.arguments = (text, named.name, named.origin, plans)
+        self.named, self.arguments = named, (named.text, named.name, named.origin, plans)
         self.executor, self.workers, self.dataset, self.progress, self.stop = executor, workers, dataset, progress, stop
-        self.done = self.total = self.resumed = self.failed = 0
+        self.waiting: dict[Future[list[Row]], Chunk] = {}
+        self.seen: set[str] = set()
+        self.done = self.resumed = 0
 
     def all(self, space: Space, points: Sequence[Point]) -> None:
         """Run points, those that are finished left out."""
-        left = [point for point in points if point.digest not in self.dataset.finished]
-        self.total += len(points)
-        self.resumed += len(points) - len(left)
-        self.done += len(points) - len(left)
-        self._tell(None)
-        chunks = _chunks(space.ordered(left), self.workers)
-        waiting: set[Future[list[dict[str, Any]]]] = set()
+        new = [point for point in points if point.digest not in self.seen]
+        self.seen |= {point.digest for point in new}
+        left = [point for point in new if point.digest not in self.dataset.finished]
+        self.resumed += len(new) - len(left)
+        self.done += len(new) - len(left)
+        self.progress(self.at(None))
         try:
-            for chunk in chunks:
+            for chunk in _chunks(space.ordered(left), self.workers) if left else ():
                 if self.stop.asked:
                     break
-                waiting.add(self.executor.submit(run_chunk, *self.arguments, packed(chunk)))
-                while len(waiting) >= AHEAD * self.workers:
-                    self._collect(waiting)
-            while waiting and not self.stop.asked:
-                self._collect(waiting)
-        except BrokenProcessPool:
-            raise InputError(
-                "a worker process ended (memory may be short); what is finished is kept, the same command goes on"
-            ) from None
+                self._submit(chunk)
+                while len(self.waiting) >= AHEAD * self.workers:
+                    self._collect()
+            while self.waiting and not self.stop.asked:
+                self._collect()
         finally:
-            self._end(waiting)
+            self._end()
 
-    def _collect(self, waiting: set[Future[list[dict[str, Any]]]]) -> None:
-        future = next(as_completed(waiting))
-        waiting.remove(future)
-        for row in future.result():
-            self.dataset.add(row)
+    def _submit(self, chunk: Chunk) -> None:
+        try:
+            future = self.executor.submit(run_chunk, *self.arguments, packed(chunk))
+        except BrokenProcessPool:  # noticed late
+            self._again(chunk)
+        else:
+            self.waiting[future] = chunk
+
+    def _collect(self) -> None:
+        future = next(as_completed(self.waiting))
+        chunk = self.waiting.pop(future)
+        try:
+            rows = future.result()
+        except InputError:
+            raise
+        except (BrokenProcessPool, CancelledError):
+            self._again(chunk)
+        except Exception as error:  # Dask's own: the chunk killed several workers, or the cluster is gone
+            if isinstance(self.executor, Pool) or type(error).__name__ != "KilledWorker":
+                raise InputError(
+                    f"a worker cannot go on ({type(error).__name__}: {error}); "
+                    "what is finished is kept, the same command goes on where it was"
+                ) from None
+            self._again(chunk)
+        else:
+            self._keep(rows)
+
+    def _again(self, chunk: Chunk) -> None:
+        """Run each point of chunks that may have killed a worker alone; one that does is a failed point."""
+        chunks = [chunk, *self.waiting.values()] if isinstance(self.executor, Pool) else [chunk]
+        if isinstance(self.executor, Pool):
+            self.waiting.clear()
+            self.executor.renew()
+        for point in (point for each in chunks for point in each):
+            if self.stop.asked:
+                return
+            try:
+                rows = self.executor.submit(run_chunk, *self.arguments, packed([point])).result()
+            except InputError:
+                raise
+            except Exception:
+                rows = [lost_point(self.named, point)]
+                if isinstance(self.executor, Pool):
+                    self.executor.renew()
+            self._keep(rows)
+
+    def _keep(self, rows: list[Row]) -> None:
+        self.dataset.add(rows)
+        for row in rows:
             self.done += 1
-            self.failed += row["status"] == "failed"
-            self._tell(row)
+            self.progress(self.at(row))
 
-    def _end(self, waiting: set[Future[list[dict[str, Any]]]]) -> None:
+    def _end(self) -> None:
         """Cancel what has not begun, and keep what is being finished."""
-        for future in waiting:
+        for future in self.waiting:
             future.cancel()
-        for future in waiting:
-            if self.stop.asked and not future.cancelled():
-                for row in future.result():
-                    self.dataset.add(row)
+        for future in self.waiting if self.stop.asked else ():
+            with suppress(CancelledError, BrokenProcessPool):
+                self._keep(future.result())
+        self.waiting.clear()
 
-    def _tell(self, row: dict[str, Any] | None) -> None:
-        self.progress(Progress(self.done, self.total, self.resumed, self.failed, row))
+    def at(self, row: Row | None) -> Progress:
+        """Return where the sweep stands."""
+        return Progress(self.done, len(self.seen), self.resumed, len(self.dataset.failed), row)
 
 
-def _chunks(groups: list[list[Point]], workers: int) -> Iterator[list[Point]]:
+def _chunks(groups: list[Chunk], workers: int) -> Iterator[Chunk]:
     """Yield points that share plans together, in pieces that leave work for all workers."""
     total = sum(map(len, groups))
     size = max(1, min(CHUNK, total // (4 * workers)))
@@ -176,17 +251,6 @@ def _executor(workers: int | None, cluster: str | None) -> Iterator[tuple[Execut
         with cluster_executor(cluster, workers) as found:
             yield found
         return
-    count = workers or len(os.sched_getaffinity(0))
-    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_worker)
-    try:
+    count = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    with Pool(count) as pool:
         yield pool, count
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _worker() -> None:
-    """Let signals reach the parent alone, which ends its workers in order."""
-    import signal
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -21,8 +21,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, StrictStr, ValidationError
 
@@ -30,7 +31,7 @@ from simulator.arch.config import complaint, parse_yaml
 from simulator.arch.part import Part
 from simulator.errors import InputError, nearest
 from simulator.jobs import Machine, Name, Work
-from simulator.sweep.axes import Axis, Value, Written, values_of
+from simulator.sweep.axes import Axis, Range, Value, Written, values_of
 
 VERSION = 1
 SUFFIXES = (".yaml", ".yml")
@@ -44,9 +45,7 @@ class Search(Part):
 
     method: Literal["tpe", "nsga2", "nsga3", "random"]
     """Optuna's sampler."""
-    objectives: Annotated[
-        list[Literal["cycles", "seconds", "energy_pj", "area_mm2", "dram_bytes"]], Field(min_length=1)
-    ]
+    objectives: Annotated[list[Objective], Field(min_length=1)]
     """What is to be small."""
     trials: Annotated[int, Field(ge=1)]
     """Points to try; those met again are not run again."""
@@ -109,17 +108,24 @@ class Named:
 
     name: str
     origin: str
+    text: str
+    """What the file holds."""
     sweep: Sweep
     axes: Mapping[str, list[Written]]
     """Those that vary alone."""
     linked: tuple[Mapping[str, list[Written]], ...]
     """Those that go together, group by group."""
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All parameters that vary, in the order of the file."""
-        jobs = dict.fromkeys(key for job in self.sweep.jobs for key in job.set)
-        return (*self.axes, *(key for group in self.linked for key in group), *jobs)
+    @cached_property
+    def varied(self) -> Mapping[str, list[Written]]:
+        """All parameters that vary, in the order of the file, with their values."""
+        found = dict(self.axes)
+        for group in self.linked:
+            found |= group
+        for job in self.sweep.jobs:
+            for key, value in job.set.items():
+                found.setdefault(key, []).append(Written.of(value))
+        return found
 
 
 def read_sweep(path: str | Path) -> Named:
@@ -149,6 +155,7 @@ def parse_sweep(text: str, name: str, origin: str) -> Named:
     if type(version) is not int or version != VERSION:
         found = "missing" if version is None else repr(version)
         raise InputError(f"{origin}: key 'skipper' is {found}; expected {VERSION}, the version of the format")
+    _require_axes(document, origin)
     try:
         sweep = Sweep.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
@@ -158,8 +165,26 @@ def parse_sweep(text: str, name: str, origin: str) -> Named:
         {key: values_of(axis, f"{origin}: axis '{key}'") for key, axis in group.items()} for group in sweep.linked
     )
     _require_one_axis_each(axes, linked, origin)
+    if any(not group for group in linked):
+        raise InputError(f"{origin}: a group of linked axes is empty; expected two axes or more")
     _require_known_jobs(sweep, origin)
-    return Named(name, origin, sweep, axes, linked)
+    _require_nothing_set_twice(sweep, (*axes, *(key for group in linked for key in group)), origin)
+    return Named(name, origin, text, sweep, axes, linked)
+
+
+def _require_axes(document: Mapping[str, Any], origin: str) -> None:
+    """Refuse axes that are none by their own names, which the model of the whole file would not say."""
+    linked = document.get("linked")
+    for group in (document.get("axes"), *(linked if isinstance(linked, list) else ())):
+        for key, axis in group.items() if isinstance(group, Mapping) else ():
+            where = f"{origin}: axis '{key}'"
+            if isinstance(axis, Mapping):
+                try:
+                    Range.model_validate_json(json.dumps(axis, default=str))
+                except ValidationError as error:
+                    raise InputError(f"{where}: {complaint(error, Range)}") from None
+            elif not isinstance(axis, list) or not axis:
+                raise InputError(f"{where}: expected a list of values or a range (from, to, step or points)")
 
 
 def _require_one_axis_each(
@@ -175,6 +200,15 @@ def _require_one_axis_each(
         if len(lengths) > 1:
             sizes = ", ".join(f"'{key}' has {len(values)}" for key, values in group.items())
             raise InputError(f"{origin}: linked axes have as many values each, but {sizes}")
+
+
+def _require_nothing_set_twice(sweep: Sweep, keys: tuple[str, ...], origin: str) -> None:
+    for key in keys:
+        of_work = key.startswith(OF_WORK)
+        what, named = ("work", sweep.works) if of_work else ("chip", sweep.chips)
+        for name, each in named.items():
+            if (key.removeprefix(OF_WORK) if of_work else key) in each.set:
+                raise InputError(f"{origin}: an axis is on '{key}', which the {what} '{name}' sets already")
 
 
 def _require_known_jobs(sweep: Sweep, origin: str) -> None:

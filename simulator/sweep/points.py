@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -16,7 +16,8 @@ from simulator.errors import InputError, nearest
 from simulator.hardware.buffer import Buffer
 from simulator.jobs import Work, open_work
 from simulator.library.expression import evaluate
-from simulator.library.load import trace_parameters
+from simulator.library.load import is_workload, load_trace, trace_parameters
+from simulator.memory import choose_memory
 from simulator.results.parts import area_by_component, total_area
 from simulator.sweep.axes import MOST, Written, combinations
 from simulator.sweep.file import OF_WORK, Named
@@ -24,6 +25,8 @@ from simulator.trace import Trace
 
 OF_DESIGN = ("area_mm2", "multipliers", "buffer_bytes")
 """What constraints may name beside parameters."""
+TRIED = 20_000
+"""Points of a search that are tried at most to find one that constraints admit."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,55 @@ class Space:
     """
 
     def __init__(self, named: Named):
-        self.named, self.sweep = named, named.sweep
+        self.named, self.sweep, origin = named, named.sweep, named.origin
         self.archs: dict[str, Arch[Any]] = {}
+        self._numbers: dict[str, dict[str, float]] = {}
         for name, machine in self.sweep.chips.items():
-            self.archs[name] = load_arch(machine.arch, {key: str(value) for key, value in machine.set.items()})
-        for key in named.keys:
-            self._require_known(key)
+            try:
+                self.archs[name] = load_arch(machine.arch, {key: str(value) for key, value in machine.set.items()})
+            except InputError as error:
+                raise InputError(f"{origin}: chip '{name}': {error}") from None
+            if not any(key.startswith(("dram.", "clock")) for key in named.varied):
+                try:
+                    choose_memory(self.sweep.memory, self.archs[name].chip, origin)
+                except InputError as error:
+                    raise InputError(f"{origin}: memory of chip '{name}': {error}") from None
+        for name in self.sweep.works:
+            self._require_work(name)
+        for key in (*named.axes, *(key for group in named.linked for key in group)):
+            self._require_known(key, f"axis '{key}'", self.sweep.chips, self.sweep.works)
+        for place, job in enumerate(self.sweep.jobs, 1):
+            for key in job.set:
+                self._require_known(key, f"job {place}: '{key}'", (job.chip,), (job.work,))
         self.constraints = (*map(str, self.sweep.constraints), *self._budget())
-        self._probe_constraints()
+        self._require_constraints()
 
-    def _require_known(self, key: str) -> None:
-        where = f"{self.named.origin}: axis '{key}'"
+    def _require_work(self, name: str) -> None:
+        """Refuse a work that there is not, without opening it."""
+        work = self.sweep.works[name]
+        where = f"{self.named.origin}: work '{name}'"
+        try:
+            known = trace_parameters(work.trace)
+            if not (is_workload(work.trace) or work.trace.endswith(".csv")):
+                load_trace(work.trace)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        for key in work.set:
+            if key not in known:
+                hint = nearest(key, known) if known else "; a trace has no parameters, only a workload has"
+                raise InputError(f"{where}: there is no parameter '{key}'{hint}")
+
+    def _require_known(self, key: str, what: str, chips: Iterable[str], works: Iterable[str]) -> None:
+        where = f"{self.named.origin}: {what}"
         if key.startswith(OF_WORK):
-            for name, work in self.sweep.works.items():
-                if key.removeprefix(OF_WORK) not in (known := trace_parameters(work.trace)):
-                    raise InputError(f"{where}: the work '{name}' has no such parameter{nearest(key[5:], known)}")
+            for name in works:
+                known = trace_parameters(self.sweep.works[name].trace)
+                if (own := key.removeprefix(OF_WORK)) not in known:
+                    raise InputError(f"{where}: the work '{name}' has no such parameter{nearest(own, known)}")
             return
-        for name, arch in self.archs.items():
-            if key not in arch.config.provenance:
-                hint = nearest(key, arch.config.provenance).partition("; known")[0]
+        for name in chips:
+            if key not in (known_keys := self.archs[name].config.provenance):
+                hint = nearest(key, known_keys).partition("; known")[0]
                 raise InputError(f"{where}: the chip '{name}' has no such parameter{hint}")
 
     def _budget(self) -> Iterator[str]:
@@ -91,16 +124,12 @@ class Space:
                     raise InputError(f"{self.named.origin}: budget: {key} is '{limit}', expected a size above 0")
                 yield f"{key} <= {number:.12g}"
 
-    def _probe_constraints(self) -> None:
+    def _require_constraints(self) -> None:
         """Refuse what is no expression, or names what there is not, before anything else is done."""
-        first = next(self.all_points(), None)
-        if first is None:
-            raise InputError(f"{self.named.origin}: no points")
-        for text in self.constraints:
-            try:
-                evaluate(text, _Names(self, first))
-            except InputError as error:
-                raise InputError(f"{self.named.origin}: constraint {error}") from None
+        for chip in self.archs if self.constraints else ():
+            first = next((point for point in self.all_points() if point.chip == chip), None)
+            if first is not None:
+                self.admits(first)
 
     def all_points(self) -> Iterator[Point]:
         """Yield every point, whether admitted or not."""
@@ -133,12 +162,47 @@ class Space:
             raise InputError(f"{self.named.origin}: not one of {size:,} points satisfies {limits}")
         return list({point.digest: point for point in points}.values())
 
+    def require_some(self) -> None:
+        """Refuse constraints that no point satisfies, where so few points that all can be tried say so.
+
+        Raises:
+            InputError: there is none.
+
+        """
+        tried = 0
+        for point in self.all_points():
+            if tried == TRIED or self.admits(point):
+                return
+            tried += 1
+        raise InputError(f"{self.named.origin}: not one of {tried:,} points satisfies {', '.join(self.constraints)}")
+
     def admits(self, point: Point) -> bool:
-        """Tell whether all constraints hold; a point that is no chip is admitted, to fail by itself."""
-        try:
-            return all(evaluate(text, _Names(self, point)) for text in self.constraints)
-        except InputError:
-            return True
+        """Tell whether all constraints hold; a point that is no chip is admitted, to fail by itself.
+
+        Raises:
+            InputError: a constraint is no expression, names what there is not, or has no value at the point.
+
+        """
+        names = _Names(self, point)
+        for text in self.constraints:
+            try:
+                if not evaluate(text, names):
+                    return False
+            except InputError as error:
+                try:
+                    self.arch(point)
+                except InputError:
+                    return True
+                raise InputError(f"{self.named.origin}: constraint {error}") from None
+        return True
+
+    def numbers(self, chip: str) -> dict[str, float]:
+        """Return the parameters of a chip that are numbers, in base units, as its configuration has them."""
+        if chip not in self._numbers:
+            config = self.archs[chip].config
+            written = {key: Written.of(_at(config.values, key)).number for key in config.provenance}
+            self._numbers[chip] = {key: number for key, number in written.items() if number is not None}
+        return self._numbers[chip]
 
     def arch(self, point: Point) -> Arch[Any]:
         """Return the chip of a point.
@@ -177,19 +241,13 @@ class Space:
             return set(keys)
 
     def _depends(self, key: str, point: Point, trace: Trace) -> bool:
-        others = {point.settings[key].text} | {value.text for value in self._values(key)[:3]}
+        others = {point.settings[key].text} | {value.text for value in self.named.varied[key][:3]}
         found = set()
         for text in others:
             arch = self.arch(Point(point.chip, point.work, {**point.settings, key: Written.of(text)}))
             model = accelerator(arch.config.accelerator)
             found.add(tuple(model.geometry(operator, arch.chip) for operator in trace.operators))
         return len(found) > 1
-
-    def _values(self, key: str) -> list[Written]:
-        for group in (self.named.axes, *self.named.linked):
-            if key in group:
-                return group[key]
-        return [Written.of(job.set[key]) for job in self.sweep.jobs if key in job.set]
 
 
 def _together(group: Mapping[str, list[Written]]) -> Iterator[dict[str, Written]]:
@@ -205,12 +263,16 @@ class _Names(Mapping[str, float]):
 
     @cached_property
     def _numbers(self) -> dict[str, float]:
-        config = self.space.archs[self.point.chip].config
-        written = {key: Written.of(_at(config.values, key)) for key in config.provenance}
-        return {k: v.number for k, v in {**written, **self.point.settings}.items() if v.number is not None}
+        numbers: dict[str, float | None] = dict(self.space.numbers(self.point.chip))
+        numbers |= {key: value.number for key, value in self.point.settings.items()}
+        return {key: number for key, number in numbers.items() if number is not None}
+
+    @cached_property
+    def _arch(self) -> Arch[Any]:
+        return self.space.arch(self.point)
 
     def __getitem__(self, name: str) -> float:
-        return design(self.space.arch(self.point), name) if name in OF_DESIGN else self._numbers[name]
+        return design(self._arch, name) if name in OF_DESIGN else self._numbers[name]
 
     def __contains__(self, name: object) -> bool:
         return name in OF_DESIGN or name in self._numbers

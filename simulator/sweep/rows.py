@@ -12,21 +12,39 @@ from simulator.errors import InputError, LawViolation
 from simulator.plans import PlanCache
 from simulator.results.result import Result
 from simulator.simulation import simulate
+from simulator.sweep.dataset import FAILED, OK
+from simulator.sweep.file import Named
 from simulator.sweep.points import Point, Space, design
 from simulator.trace import Trace
 
-RESULTS = (
-    "cycles", "seconds", "energy_pj", "area_mm2", "multipliers", "buffer_bytes", "dram_bytes", "macs_dense",
-    "macs_effectual", "macs_performed", "utilization", "bound_cycles", "bound_by", "bandwidth_gb_s",
-)  # fmt: skip
+RESULTS: dict[str, type] = {
+    "cycles": int,
+    "seconds": float,
+    "energy_pj": float,
+    "area_mm2": float,
+    "multipliers": int,
+    "buffer_bytes": int,
+    "dram_bytes": int,
+    "macs_dense": int,
+    "macs_effectual": int,
+    "macs_performed": int,
+    "utilization": float,
+    "bound_cycles": int,
+    "bound_by": str,
+    "bandwidth_gb_s": float,
+}
 OF_RUN = ("host", "started", "spent_s")
 """Columns that differ from run to run; all others are the same whoever runs the point."""
 
 
-def columns(space: Space) -> list[str]:
-    """Return the columns of the dataset."""
-    first = ["point", "chip", "work", *space.named.keys, "status", "error"]
-    return [*first, *RESULTS, "trace_digest", "config_digest", "version", *OF_RUN]
+def columns(named: Named) -> dict[str, type]:
+    """Return the columns of the dataset, and what each holds: a parameter is a number where all its values are."""
+    varied = {
+        key: float if all(value.number is not None for value in values) else str for key, values in named.varied.items()
+    }
+    first = {**dict.fromkeys(("point", "chip", "work"), str), **varied, "status": str, "error": str}
+    last = dict.fromkeys(("trace_digest", "config_digest", "version", "host", "started"), str)
+    return {**first, **RESULTS, **last, "spent_s": float}
 
 
 def run_point(space: Space, point: Point, trace: Trace | InputError, cache: PlanCache) -> dict[str, Any]:
@@ -40,22 +58,23 @@ def run_point(space: Space, point: Point, trace: Trace | InputError, cache: Plan
 
     """
     begun, started = time.perf_counter(), datetime.now(UTC)
-    row: dict[str, Any] = dict.fromkeys(columns(space))
+    kinds = columns(space.named)
+    row: dict[str, Any] = dict.fromkeys(kinds)
     row |= {"point": point.digest, "chip": point.chip, "work": point.work, "version": __version__}
-    row |= {key: value.text if value.number is None else value.number for key, value in point.settings.items()}
+    row |= {key: value.text if kinds[key] is str else value.number for key, value in point.settings.items()}
     try:
         if isinstance(trace, InputError):
             raise trace
         arch = space.arch(point)
         row["config_digest"], row["trace_digest"] = arch.digest, trace.digest
         result = simulate(trace, arch, cache=cache, memory=space.sweep.memory)
-        row |= {"status": "ok", **_found(result)}
+        row |= {"status": OK, **_found(result)}
         for name in ("multipliers", "buffer_bytes"):
             row[name] = design(arch, name)
     except (InputError, LawViolation) as error:
-        row |= {"status": "failed", "error": str(error)}
-    except MemoryError:
-        row |= {"status": "failed", "error": "not enough memory"}
+        row |= {"status": FAILED, "error": str(error)}
+    except Exception as error:  # a defect at one point is no reason to stop all others
+        row |= {"status": FAILED, "error": f"{type(error).__name__}: {error}"}
     row |= {"host": platform.node(), "started": started.isoformat(timespec="milliseconds")}
     return row | {"spent_s": round(time.perf_counter() - begun, 6)}
 
@@ -70,3 +89,13 @@ def _found(result: Result) -> dict[str, Any]:
         "bound_cycles": summary["bound"]["cycles"],
         "bound_by": summary["bound"]["by"],
     }
+
+
+def lost_point(named: Named, point: Point) -> dict[str, Any]:
+    """Return the row of a point whose worker was killed while it ran alone."""
+    kinds = columns(named)
+    row: dict[str, Any] = dict.fromkeys(kinds)
+    row |= {"point": point.digest, "chip": point.chip, "work": point.work, "version": __version__}
+    row |= {key: value.text if kinds[key] is str else value.number for key, value in point.settings.items()}
+    error = "its worker process was killed; memory may be short"
+    return row | {"status": FAILED, "error": error, "host": platform.node(), "spent_s": 0.0}

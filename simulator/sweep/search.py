@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
 from simulator.sweep.axes import Written
 from simulator.sweep.file import Search
-from simulator.sweep.points import Point, Space
+from simulator.sweep.points import Point, Space, design
 
 if TYPE_CHECKING:
     from simulator.sweep.dataset import Dataset
@@ -18,19 +19,32 @@ CHIP, WORK = "chip", "work"
 LINKED = "linked "
 
 
+def require_search(space: Space) -> None:
+    """Refuse a search that cannot be carried out.
+
+    Raises:
+        InputError: Optuna is not installed, the area of a chip is not known, or no point satisfies the constraints.
+
+    """
+    if find_spec("optuna") is None:
+        raise InputError("search: needs Optuna: pip install 'skipper-simulator[search]'")
+    if space.sweep.search is not None and "area_mm2" in space.sweep.search.objectives:
+        for arch in space.archs.values():
+            design(arch, "area_mm2")
+    space.require_some()
+
+
 def batches(space: Space, dataset: Dataset) -> Iterator[list[Point]]:
     """Yield points to run, generation by generation; their rows are in the dataset when the next is asked for.
 
     Points are drawn from the axes' values. What constraints do not admit, and points that fail, count as infeasible.
 
     Raises:
-        InputError: Optuna is not installed, or no point that was drawn is admitted.
+        InputError: no point that was drawn is admitted.
 
     """
-    try:
-        import optuna
-    except ImportError:
-        raise InputError("search: needs Optuna: pip install 'skipper-simulator[search]'") from None
+    import optuna
+
     search = space.sweep.search
     if search is None:
         return
