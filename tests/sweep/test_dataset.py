@@ -133,14 +133,15 @@ def test_a_full_disk_stops_with_a_sentence_and_goes_on(tmp_path: Path, monkeypat
     kept.add([row(0)])
 
     def full(handle: int, content: bytes) -> int:
-        if len(content) > 10:
-            return write(handle, content[:10])
+        if len(content) > 90:
+            return write(handle, content[:20])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     write = os.write
-    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space left on device; what is finished"):
-        patch.setattr(os, "write", lambda handle, content: full(handle, content[:20]))
-        kept.add([row(1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match="No space left on device; what is finished"):
+            kept.add([row(1), row(2)])
     assert kept.finished == {"0000"}
     assert rows(tmp_path) == [row(0)]
     kept.add([row(1)])
