@@ -13,22 +13,30 @@ from typing import Any
 import click
 
 from simulator.commands.common import console
+from simulator.errors import InputError
 
 BEST = ("cycles", "energy_pj")
 """What the best so far is shown of."""
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--workers", type=click.IntRange(1), help="Processes; as many as this machine has cores if not given.")
 @click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT; or 'slurm', 'kubernetes'.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the dataset; runs/NAME if not given.")
 @click.option(
     "--plans", type=click.Path(path_type=Path), help="Folder of plans kept for other sweeps; the user's cache."
 )
+@click.option("--schema", type=click.Path(path_type=Path), help="Write the files' JSON schema: sweeps/schema.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def sweep(
-    file: Path, workers: int | None, cluster: str | None, out: Path | None, plans: Path | None, as_json: bool
+    file: Path | None,
+    workers: int | None,
+    cluster: str | None,
+    out: Path | None,
+    plans: Path | None,
+    schema: Path | None,
+    as_json: bool,
 ) -> None:
     """Run every design point of the sweep in FILE; what a folder holds already is not run again.
 
@@ -36,8 +44,16 @@ def sweep(
     """
     from platformdirs import user_cache_path
 
+    from simulator.results.folder import writing
     from simulator.sweep import Stop, carry_out, read_sweep
+    from simulator.sweep.file import schema_text
 
+    if schema is not None:
+        with writing(schema) as partial:
+            partial.write_text(schema_text(), "utf-8")
+        return
+    if file is None:
+        raise InputError("sweep: expected the FILE of a sweep")
     named = read_sweep(file)
     folder = out or Path("runs") / named.name
     stop, bar = Stop(), _Bar()

@@ -128,6 +128,15 @@ class Named:
         return found
 
 
+def schema_text() -> str:
+    """Return the JSON schema of sweep files, for editors, as it is kept in sweeps/schema.json."""
+    schema = Sweep.model_json_schema(by_alias=True)
+    schema["properties"] = {"skipper": {"const": VERSION, "description": "Of the format."}, **schema["properties"]}
+    schema["required"] = ["skipper", *schema["required"]]
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 def read_sweep(path: str | Path) -> Named:
     """Read a sweep file.
 

@@ -24,6 +24,7 @@ def test_a_local_cluster_finds_the_same(tmp_path: Path) -> None:
     assert_same(found.drop(columns=OF_RUN), expected.drop(columns=OF_RUN))
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     file = written(tmp_path, SMALL.replace("points: 6", "points: 60"))
     killed = []

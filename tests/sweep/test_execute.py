@@ -159,7 +159,7 @@ def killed_and_resumed(kills: int, folder: Path, seed: int) -> tuple[pd.DataFram
 
 
 def test_killed_at_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
-    found, met = killed_and_resumed(3, tmp_path, 3)
+    found, met = killed_and_resumed(2, tmp_path, 3)
     assert met
     assert_same(found, undisturbed)
 

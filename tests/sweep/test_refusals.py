@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 
+from simulator.arch.config import parse_yaml
 from simulator.cli import main
-from tests.sweep.sweeps import written
+from tests.sweep.sweeps import ROOT, written
 
 HEAD = "skipper: 1\nchips: {escalate: {arch: escalate}}\nworks: {digits: {trace: digits_cnn}}\n"
 BAD = {
@@ -101,6 +103,17 @@ def test_a_bad_file(name: str, tmp_path: Path) -> None:
     sentence = refused(written(tmp_path, text))
     assert all(each in sentence for each in said), sentence
     assert "small.yaml" in sentence
+
+
+def test_the_schema_is_up_to_date_and_admits_what_is_shipped(tmp_path: Path) -> None:
+    kept = (ROOT / "sweeps" / "schema.json").read_text("utf-8")
+    assert CliRunner().invoke(main, ["sweep", "--schema", str(tmp_path / "schema.json")]).exit_code == 0
+    assert kept == (tmp_path / "schema.json").read_text("utf-8"), "skipper sweep --schema sweeps/schema.json"
+    check = Draft202012Validator(json.loads(kept))
+    for file in (ROOT / "sweeps").glob("*.yaml"):
+        check.validate(parse_yaml(file.read_text("utf-8"), str(file)))
+    for name in ("unknown key", "empty list", "unknown key of a range", "no works", "newer version", "no trials"):
+        assert not check.is_valid(parse_yaml(BAD[name][0], name)), name
 
 
 def test_no_file(tmp_path: Path) -> None:
