@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,15 @@ def _kept(kept: OrderedDict[Any, Any], capacity: int, key: Hashable, make: Calla
 
 def program_key(operator: Operator, accelerator: str, chip: Any) -> str:
     """Return the digest of all that a program depends on."""
-    document = chip.model_dump(mode="json", exclude={"technology": True, "dram": set(RATES)})
-    text = json.dumps([FORMAT, __version__, accelerator, operator.name, operator.digest, document], sort_keys=True)
+    text = json.dumps([FORMAT, __version__, accelerator, operator.name, operator.digest, _plan_digest(chip)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _plan_digest(chip: Any) -> str:
+    """Return the digest of what programs depend on of a chip; every operator of a run asks for the same."""
+    document = chip.model_dump(mode="json", exclude={"technology": True, "dram": set(RATES)})
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass

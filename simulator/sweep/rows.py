@@ -66,7 +66,7 @@ def run_point(space: Space, point: Point, trace: Trace | InputError, cache: Plan
         if isinstance(trace, InputError):
             raise trace
         arch = space.arch(point)
-        row["config_digest"], row["trace_digest"] = arch.digest, trace.digest
+        row["config_digest"] = arch.digest
         result = simulate(trace, arch, cache=cache, memory=space.sweep.memory)
         row |= {"status": OK, **_found(result)}
         for name in ("multipliers", "buffer_bytes"):
@@ -88,6 +88,7 @@ def _found(result: Result) -> dict[str, Any]:
         "bandwidth_gb_s": summary["dram"]["bandwidth_gb_s"],
         "bound_cycles": summary["bound"]["cycles"],
         "bound_by": summary["bound"]["by"],
+        "trace_digest": result.digests["trace"],
     }
 
 
