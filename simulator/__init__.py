@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulator.accelerators import load_arch
     from simulator.library import load_trace
-    from simulator.simulation import MatchCache, simulate
+    from simulator.plans import PlanCache
+    from simulator.simulation import simulate
 
 __version__ = "0.1.0"
-__all__ = ["MatchCache", "__version__", "load_arch", "load_trace", "simulate"]
+__all__ = ["PlanCache", "__version__", "load_arch", "load_trace", "simulate"]
 
 _HOMES = {
-    "MatchCache": "simulator.simulation",
+    "PlanCache": "simulator.plans",
     "load_arch": "simulator.accelerators",
     "load_trace": "simulator.library",
     "simulate": "simulator.simulation",

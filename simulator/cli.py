@@ -14,6 +14,7 @@ from simulator.commands.extract import extract
 from simulator.commands.reproduce import reproduce
 from simulator.commands.run import run
 from simulator.commands.runs import price, shares
+from simulator.commands.sweep import sweep
 from simulator.commands.traces import convert, inspect, kept, profile, workloads
 from simulator.errors import InputError, LawViolation
 
@@ -53,6 +54,6 @@ def main() -> None:
 
 
 for command in (
-    run, compare, reproduce, extract, inspect, convert, profile, kept, workloads, show, list_all, price, shares,
+    run, compare, reproduce, sweep, extract, inspect, convert, profile, kept, workloads, show, list_all, price, shares,
 ):  # fmt: skip
     main.add_command(command)

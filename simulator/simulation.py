@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from simulator import __version__
-from simulator.accelerators import Accelerator, accelerator, parts_of
+from simulator.accelerators import accelerator, is_analytical, parts_of
 from simulator.arch import Arch, Technology, load_technology
 from simulator.engine import DRAM, Timeline, footprint, memory_stalls, play
 from simulator.errors import InputError, LawViolation
 from simulator.memory import SIMPLE, RunMemory, choose_memory
+from simulator.plans import PlanCache, program_key
 from simulator.program import Instances, Program
 from simulator.results.parts import leakage
 from simulator.results.result import OperatorResult, Result
 from simulator.trace import Operator, Trace
-
-
-class MatchCache:
-    """Matches by content: a sweep over buffers, memory or clock tiles and plays them again in milliseconds."""
-
-    def __init__(self, capacity: int = 256):
-        self.capacity = capacity
-        self._matches: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what is kept under ``key``; make and keep it at first; drop what was used longest ago."""
-        if key in self._matches:
-            self._matches.move_to_end(key)
-        else:
-            self._matches[key] = make()
-            if len(self._matches) > self.capacity:
-                self._matches.popitem(last=False)
-        return self._matches[key]
 
 
 def simulate(
@@ -42,7 +24,7 @@ def simulate(
     arch: Arch[Any],
     check: bool = False,
     progress: Callable[[Operator], None] = lambda operator: None,
-    cache: MatchCache | None = None,
+    cache: PlanCache | None = None,
     memory: str | Path | Arch[Any] = SIMPLE,
 ) -> Result:
     """Run every operator of ``trace`` on ``arch``, one after the other.
@@ -52,7 +34,7 @@ def simulate(
         arch: the chip.
         check: accumulate real values in the loops that count cycles and compare with plain NumPy.
         progress: called with each operator before it is run.
-        cache: matches of earlier runs to use again, and those of this one for later runs; without it none is kept.
+        cache: plans of earlier runs to use again, and those of this one for later runs; without it none is kept.
         memory: ``simple``, the chip's channel of bandwidth and latency; ``detailed``, the DRAM that the chip names,
             command by command; or a DRAM by name, file or as read.
 
@@ -62,7 +44,8 @@ def simulate(
         LawViolation: a result breaks a law; a defect of the simulator.
 
     """
-    model = accelerator(arch.config.accelerator)
+    name = arch.config.accelerator
+    model = accelerator(name)
     chosen = choose_memory(memory, arch.chip, arch.config.origin)
     technology = load_technology(arch.chip.technology)
     parts = parts_of(model, arch.chip)
@@ -74,7 +57,7 @@ def simulate(
     results = []
     for operator in trace.operators:
         progress(operator)
-        results.append(_run(operator, model, arch.chip, chosen, technology, check, cache))
+        results.append(_run(operator, name, arch.chip, chosen, technology, check, cache))
         _require_countable_leakage(results[-1], parts, arch.chip.clock)
     return Result(
         arch=arch.name,
@@ -99,22 +82,30 @@ def run_digests(trace: Trace, arch: Arch[Any], memory: RunMemory) -> dict[str, s
 
 def _run(
     operator: Operator,
-    model: Accelerator,
+    name: str,
     chip: Any,
     memory: RunMemory,
     technology: Technology,
     check: bool,
-    cache: MatchCache | None,
+    cache: PlanCache | None,
 ) -> OperatorResult:
+    model = accelerator(name)
     geometry = model.geometry(operator, chip)
     with_values = check and operator.has_reference
 
     def matched() -> Any:
         return model.match(operator, geometry, with_values)
 
-    key = (chip.__class__, operator.digest, geometry, with_values)
-    match = matched() if cache is None else cache.get(key, matched)
-    program = model.tile(operator, match, chip)
+    def planned() -> tuple[Any, Program]:
+        key = (chip.__class__, operator.digest, geometry, with_values)
+        match = matched() if cache is None else cache.get(key, matched)
+        return match, model.tile(operator, match, chip)
+
+    match: Any = None
+    if cache is None or with_values or is_analytical(model):
+        match, program = planned()
+    else:
+        program = cache.program(program_key(operator, name, chip), lambda: planned()[1])
     for action in program.actions:
         if action.own_pj is None:
             technology.energy(action.kind, action.size, action.width)  # what has no price is refused early
@@ -123,7 +114,8 @@ def _run(
     timeline = play(program, memory.model, chip.clock)
     bound = _bound(program, memory, chip.clock)
     _keep_laws(program, memory, timeline, bound)
-    verified = match.operator.agrees(match.output) if with_values and match.output is not None else None
+    computed = with_values and match is not None and match.output is not None
+    verified = match.operator.agrees(match.output) if computed else None
     actions = (*program.actions, *memory.actions(program, timeline.memory))
     stalls = memory_stalls(program, timeline, memory.model, chip.clock)
     return OperatorResult(operator.type, program, timeline, verified, bound, actions, stalls)

@@ -467,7 +467,7 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_cache_keeps_matches_for_the_next_run(small_trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulator import MatchCache, load_arch, load_trace, simulate
+    from simulator import PlanCache, load_arch, load_trace, simulate
     from simulator.accelerators import accelerator
 
     model, matched = accelerator("escalate"), []
@@ -478,7 +478,7 @@ def test_a_cache_keeps_matches_for_the_next_run(small_trace: Path, monkeypatch: 
         return match(operator, *rest)
 
     monkeypatch.setattr(model, "match", counting)
-    trace, cache = load_trace(small_trace), MatchCache()
+    trace, cache = load_trace(small_trace), PlanCache()
     alone = [simulate(trace, load_arch("escalate", {"dram.latency": latency})) for latency in ("1 ns", "1 us")]
     assert len(matched) == 2 * len(trace.operators)
     sweep = [simulate(trace, load_arch("escalate", {"dram.latency": ns}), cache=cache) for ns in ("1 ns", "1 us")]

@@ -64,7 +64,7 @@ class Config:
             place = values
             for section in sections:
                 place = place[section]
-            place[last] = parse_yaml(text, f"--set {key}")
+            place[last] = _parse_setting(text, f"--set {key}")
             provenance[key] = Provenance("user", "Set by the user of this run.")
         return Config(self.name, self.origin, self.accelerator, self.description, values, provenance)
 
@@ -248,6 +248,12 @@ def parse_yaml(text: str, origin: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(f"{origin}{where}: not valid YAML: {problem}") from None
+
+
+@lru_cache(maxsize=4096)
+def _parse_setting(text: str, origin: str) -> Any:
+    """Read one value; those of a sweep come back at many points."""
+    return parse_yaml(text, origin)
 
 
 def complaint(error: ValidationError, model: type[BaseModel]) -> str:

@@ -25,40 +25,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import Field, ValidationError
 
 from simulator.arch.config import complaint, parse_yaml
 from simulator.arch.part import Part
 from simulator.errors import InputError, nearest
+from simulator.jobs import Machine, Name, Work
 
 VERSION = 1
 SUFFIX = ".yaml"
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
-Settings = dict[str, StrictInt | StrictFloat | StrictStr]
-
-
-class Machine(Part):
-    """A chip of an experiment."""
-
-    arch: str
-    """Name or file of its configuration."""
-    set: Settings = Field(default_factory=dict)
-    """Parameters set, by dotted key."""
-    why: str = ""
-    """Why they are set."""
-
-
-class Work(Part):
-    """The work of an experiment."""
-
-    trace: str
-    """As for ``skipper run``; ``data:FILE`` is of the folder of real data, ``here:FILE`` beside the experiment."""
-    set: Settings = Field(default_factory=dict)
-    """Parameters of the workload."""
-    without: str | None = None
-    """Types of operators left out, with commas between."""
-    why: str = ""
-    """What was assumed."""
 
 
 class Figure(Part):

@@ -23,12 +23,13 @@ from simulator.accelerators import load_arch
 from simulator.arch import Arch
 from simulator.compare.resources import Equalised, equalise
 from simulator.errors import InputError, nearest
+from simulator.jobs import Machine, Work, open_work
 from simulator.library.expression import evaluate
-from simulator.library.load import load_trace
-from simulator.reproduce.experiment import Experiment, Machine, Work
+from simulator.plans import PlanCache
+from simulator.reproduce.experiment import Experiment
 from simulator.results.result import Result
-from simulator.simulation import MatchCache, simulate
-from simulator.trace import Trace, without
+from simulator.simulation import simulate
+from simulator.trace import Trace
 
 DATA = "data:"
 HERE = "here:"
@@ -52,7 +53,7 @@ class Values(Mapping[str, float]):
     progress: Callable[[str], None] = lambda run: None
     changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further settings, chip by chip."""
-    cache: MatchCache = field(default_factory=MatchCache)
+    cache: PlanCache = field(default_factory=PlanCache)
     traces: dict[str, Trace] = field(default_factory=dict)
     """Work that is opened already, by name."""
     runs: dict[tuple[str, str], Result] = field(default_factory=dict)
@@ -95,15 +96,8 @@ class Values(Mapping[str, float]):
     def trace(self, name: str) -> Trace:
         """Return the work of that name."""
         if name not in self.traces:
-            self.traces[name] = self._open(self.experiment.works[name])
+            self.traces[name] = open_work(self.experiment.works[name], self._located)
         return self.traces[name]
-
-    def _open(self, work: Work) -> Trace:
-        settings = {key: self._located(value) if isinstance(value, str) else value for key, value in work.set.items()}
-        trace = load_trace(self._located(work.trace), settings)
-        if work.without is None:
-            return trace
-        return without(trace, [kind.strip() for kind in work.without.split(",")])[0]
 
     def _located(self, name: str) -> str:
         if name.startswith(HERE):

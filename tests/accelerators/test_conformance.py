@@ -18,9 +18,9 @@ from simulator.accelerators import accelerator, is_analytical, list_accelerators
 from simulator.arch import Arch, Config, list_configs, read_config, validate
 from simulator.errors import InputError
 from simulator.memory import DETAILED, SIMPLE
+from simulator.plans import PlanCache, encode
 from simulator.program import STATES
 from simulator.results.result import Result
-from simulator.simulation import MatchCache
 from simulator.trace import Conv2d, DensityTensor, Linear, Operator, Trace, list_traces, load_trace
 from simulator.trace.selection import without
 from tests.operators import masked, operators, trace_of
@@ -53,7 +53,7 @@ def run(
     operator: Operator,
     machine: Arch[Any],
     check: bool = False,
-    cache: MatchCache | None = None,
+    cache: PlanCache | None = None,
     memory: str = SIMPLE,
 ) -> Result:
     """Simulate one operator; a chip that does not run it, or not with so little room, says so in a sentence."""
@@ -123,7 +123,7 @@ def test_one_loop_for_numbers_and_cycles(chip: str, memory: str, operator: Opera
 def test_conservation(chip: str, memory: str, operator: Operator, data: st.DataObject) -> None:
     """Law 2: unit-cycles, bytes, energy and effectual MACs are conserved, with either memory the same bytes."""
     parameters = data.draw(machines(chip))
-    kept = MatchCache()
+    kept = PlanCache()
     result = run(operator, arch(chip, parameters), cache=kept, memory=memory)
     assert result.streams == run(operator, arch(chip, parameters), cache=kept).streams
     for instances, states in result.operators[0].timeline.units.values():
@@ -197,7 +197,7 @@ def test_resized_to_any_number_of_multipliers(chip: str, wanted: int) -> None:
 def test_monotony(chip: str, operator: Operator, data: st.DataObject) -> None:
     """Law 4: more bandwidth, less latency and deeper queues never make a run slower."""
     parameters = data.draw(machines(chip))
-    kept = MatchCache()
+    kept = PlanCache()
     machine = arch(chip, parameters)
     before = run(operator, machine, cache=kept).cycles
     for key in accelerator(config(chip).accelerator).DEEPER:
@@ -339,7 +339,20 @@ def memories_move_the_same_bytes(plain: Result, detailed: Result) -> None:
 @given(operator=operators(), data=st.data())
 def test_a_kept_match_changes_nothing(chip: str, operator: Operator, data: st.DataObject) -> None:
     """Matching depends on trace and geometry alone: with a cache full of others' matches, results are the same."""
-    kept = MatchCache()
+    kept = PlanCache()
     for _ in range(3):
         machine = arch(chip, data.draw(machines(chip)))
         assert run(operator, machine, cache=kept).summary == run(operator, machine).summary
+
+
+@one_each
+@laws(10)
+@given(operator=operators(), data=st.data())
+def test_a_program_depends_on_no_rate(chip: str, operator: Operator, data: st.DataObject) -> None:
+    """What is planned is the same for every memory channel: programs are kept without it."""
+    model = accelerator(config(chip).accelerator)
+    assume(not is_analytical(model))
+    parameters = data.draw(machines(chip))
+    rates = {"dram.bandwidth": "2 GB/s", "dram.latency": "900 ns", "dram.energy_pj_per_bit": "77"}
+    written = [run(operator, arch(chip, parameters | more)).operators[0].program for more in ({}, rates)]
+    assert encode(written[0]) == encode(written[1])

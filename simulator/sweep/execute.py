@@ -1,0 +1,256 @@
+"""A sweep carried out: by processes of this machine or by a Dask cluster, resumed where it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator import __version__
+from simulator.errors import InputError
+from simulator.plans import PlanStore
+from simulator.sweep.dataset import Dataset, Row, read_frame
+from simulator.sweep.file import Named, read_sweep
+from simulator.sweep.points import Point, Space
+from simulator.sweep.pool import Pool
+from simulator.sweep.rows import columns, lost_point
+from simulator.sweep.search import batches, require_search
+from simulator.sweep.work import packed, run_chunk
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK = 16
+"""Points that a worker takes at once at most."""
+AHEAD = 3
+"""Chunks given out for each worker."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a sweep stands."""
+
+    done: int
+    total: int
+    resumed: int
+    """Of those done, found in the dataset."""
+    failed: int
+    """Of those done."""
+    row: dict[str, Any] | None
+    """The point that ended last."""
+
+
+class Stop:
+    """Set by a signal: what is running is finished, nothing more is begun."""
+
+    asked = False
+
+
+def sweep(
+    file: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    cluster: str | None = None,
+    plans: str | Path = "",
+) -> pd.DataFrame:
+    """Run every point of a sweep file that the folder does not hold yet; return all points, see `read_frame`.
+
+    Args:
+        file: the sweep.
+        out: folder of the dataset.
+        workers: processes; as many as this machine has cores if not given.
+        cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
+        plans: folder of plans that workers, and other sweeps, share.
+
+    Raises:
+        InputError: as `read_sweep` and `carry_out`.
+
+    """
+    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans))
+    return read_frame(out)
+
+
+def carry_out(
+    named: Named,
+    out: Path,
+    workers: int | None = None,
+    cluster: str | None = None,
+    plans: str = "",
+    progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Stop | None = None,
+) -> Progress:
+    """Run every point of a sweep that the dataset does not hold yet.
+
+    Args:
+        named: the sweep.
+        out: folder of the dataset.
+        workers: processes; as many as this machine has cores if not given.
+        cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
+        plans: folder of plans that workers share.
+        progress: called at the beginning and after every point.
+        stop: ends the sweep in order.
+
+    Returns:
+        Where the sweep stands.
+
+    Raises:
+        InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
+
+    """
+    space = Space(named)
+    points = None if named.sweep.search else space.admitted()  # refused before anything is made
+    if points is None:
+        require_search(space)
+    if plans:
+        PlanStore(Path(plans)).remove_partial()
+    with _executor(workers, cluster) as (executor, count):
+        dataset = Dataset(out, columns(named), named.text, _made_with(space))
+        run = _Run(named, plans, executor, count, dataset, progress, stop or Stop())
+        try:
+            for batch in batches(space, dataset) if points is None else (points,):
+                run.all(space, batch)
+                if run.stop.asked:
+                    break
+        except BaseException:
+            with suppress(InputError, OSError):
+                dataset.close()
+            raise
+        dataset.close()
+    return run.at(None)
+
+
+def _made_with(space: Space) -> dict[str, Any]:
+    return {"version": __version__, "chips": {name: arch.digest for name, arch in space.archs.items()}}
+
+
+Chunk = list[Point]
+
+
+class _Run:
+    def __init__(
+        self,
+        named: Named,
+        plans: str,
+        executor: Executor,
+        workers: int,
+        dataset: Dataset,
+        progress: Callable[[Progress], None],
+        stop: Stop,
+    ):
+        self.named, self.arguments = named, (named.text, named.name, named.origin, plans)
+        self.executor, self.workers, self.dataset, self.progress, self.stop = executor, workers, dataset, progress, stop
+        self.waiting: dict[Future[list[Row]], Chunk] = {}
+        self.seen: set[str] = set()
+        self.done = self.resumed = 0
+
+    def all(self, space: Space, points: Sequence[Point]) -> None:
+        """Run points, those that are finished left out."""
+        new = [point for point in points if point.digest not in self.seen]
+        self.seen |= {point.digest for point in new}
+        left = [point for point in new if point.digest not in self.dataset.finished]
+        self.resumed += len(new) - len(left)
+        self.done += len(new) - len(left)
+        self.progress(self.at(None))
+        try:
+            for chunk in _chunks(space.ordered(left), self.workers) if left else ():
+                if self.stop.asked:
+                    break
+                self._submit(chunk)
+                while len(self.waiting) >= AHEAD * self.workers:
+                    self._collect()
+            while self.waiting and not self.stop.asked:
+                self._collect()
+        finally:
+            self._end()
+
+    def _submit(self, chunk: Chunk) -> None:
+        try:
+            future = self.executor.submit(run_chunk, *self.arguments, packed(chunk))
+        except BrokenProcessPool:  # noticed late
+            self._again(chunk)
+        else:
+            self.waiting[future] = chunk
+
+    def _collect(self) -> None:
+        future = next(as_completed(self.waiting))
+        chunk = self.waiting.pop(future)
+        try:
+            rows = future.result()
+        except InputError:
+            raise
+        except (BrokenProcessPool, CancelledError):
+            self._again(chunk)
+        except Exception as error:  # Dask's own: the chunk killed several workers, or the cluster is gone
+            if isinstance(self.executor, Pool) or type(error).__name__ != "KilledWorker":
+                raise InputError(
+                    f"a worker cannot go on ({type(error).__name__}: {error}); "
+                    "what is finished is kept, the same command goes on where it was"
+                ) from None
+            self._again(chunk)
+        else:
+            self._keep(rows)
+
+    def _again(self, chunk: Chunk) -> None:
+        """Run each point of chunks that may have killed a worker alone; one that does is a failed point."""
+        chunks = [chunk, *self.waiting.values()] if isinstance(self.executor, Pool) else [chunk]
+        if isinstance(self.executor, Pool):
+            self.waiting.clear()
+            self.executor.renew()
+        for point in (point for each in chunks for point in each):
+            if self.stop.asked:
+                return
+            try:
+                rows = self.executor.submit(run_chunk, *self.arguments, packed([point])).result()
+            except InputError:
+                raise
+            except Exception:
+                rows = [lost_point(self.named, point)]
+                if isinstance(self.executor, Pool):
+                    self.executor.renew()
+            self._keep(rows)
+
+    def _keep(self, rows: list[Row]) -> None:
+        self.dataset.add(rows)
+        for row in rows:
+            self.done += 1
+            self.progress(self.at(row))
+
+    def _end(self) -> None:
+        """Cancel what has not begun, and keep what is being finished."""
+        for future in self.waiting:
+            future.cancel()
+        for future in self.waiting if self.stop.asked else ():
+            with suppress(CancelledError, BrokenProcessPool):
+                self._keep(future.result())
+        self.waiting.clear()
+
+    def at(self, row: Row | None) -> Progress:
+        """Return where the sweep stands."""
+        return Progress(self.done, len(self.seen), self.resumed, len(self.dataset.failed), row)
+
+
+def _chunks(groups: list[Chunk], workers: int) -> Iterator[Chunk]:
+    """Yield points that share plans together, in pieces that leave work for all workers."""
+    total = sum(map(len, groups))
+    size = max(1, min(CHUNK, total // (4 * workers)))
+    for group in groups:
+        for begin in range(0, len(group), size):
+            yield group[begin : begin + size]
+
+
+@contextmanager
+def _executor(workers: int | None, cluster: str | None) -> Iterator[tuple[Executor, int]]:
+    if cluster is not None:
+        from simulator.sweep.cluster import cluster_executor
+
+        with cluster_executor(cluster, workers) as found:
+            yield found
+        return
+    count = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    with Pool(count) as pool:
+        yield pool, count

@@ -1,0 +1,49 @@
+"""Processes of this machine that run chunks; they end with their parent, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from typing import Any
+
+
+class Pool(Executor):
+    """A pool that can be made anew when one of its processes was killed."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self._made = self._make()
+
+    def _make(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.count, get_context("spawn"), initializer=_begin)
+
+    def renew(self) -> None:
+        """Leave what was given out, and begin with new processes."""
+        self._made.shutdown(cancel_futures=True)
+        self._made = self._make()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Give out a call."""
+        return self._made.submit(function, *arguments, **named)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """End all processes."""
+        self._made.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _begin() -> None:
+    """Let signals reach the parent alone, which ends its workers in order; end when it is killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,64 @@
+"""Small sweeps that tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from simulator.sweep import read_frame
+
+ROOT = Path(__file__).parents[2]
+OF_RUN = ["host", "started", "spent_s"]
+"""Columns that differ from run to run."""
+SMALL = """\
+skipper: 1
+chips: {escalate: {arch: escalate}}
+works: {digits: {trace: digits_cnn}}
+axes:
+  array.blocks: [2, 4]
+  dram.bandwidth: {from: 1 GB/s, to: 32 GB/s, points: 6, scale: log}
+  activation_buffer.size: [8 KiB, 64 KiB]
+"""
+POINTS = 24
+
+
+def written(folder: Path, text: str = SMALL) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def command(file: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "simulator", "sweep", str(file), *options]
+
+
+def started(file: Path, *options: str, **more: Any) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command(file, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **more
+    )
+
+
+def ran(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    process = started(file, *options)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def results(folder: Path) -> pd.DataFrame:
+    """All that is the same whoever runs the points."""
+    return read_frame(folder).drop(columns=OF_RUN)
+
+
+def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Bit for bit."""
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def temporary(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".partial")]

@@ -1,0 +1,211 @@
+"""A sweep carried out: the same dataset whoever runs it, and however often it is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simulator import load_arch, load_trace, simulate
+from simulator.plans import PlanStore
+from simulator.sweep import execute, read_frame, sweep
+from simulator.sweep.pool import Pool
+from tests.sweep.sweeps import POINTS, SMALL, assert_same, ran, results, started, temporary, written
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sweep(written(folder), folder / "out", workers=1, plans=folder / "plans")
+    return results(folder / "out")
+
+
+def test_every_point_is_what_a_run_finds(undisturbed: pd.DataFrame) -> None:
+    assert len(undisturbed) == POINTS
+    assert (undisturbed.status == "ok").all()
+    for row in undisturbed.sample(3, random_state=1).to_dict("records"):
+        arch = load_arch(
+            "escalate",
+            {
+                "array.blocks": str(int(row["array.blocks"])),
+                "dram.bandwidth": f"{int(row['dram.bandwidth'])} B/s",
+                "activation_buffer.size": f"{int(row['activation_buffer.size'])} B",
+            },
+        )
+        summary = simulate(load_trace("digits_cnn"), arch).summary
+        assert row["config_digest"] == summary["digests"]["config"]
+        assert row["trace_digest"] == summary["digests"]["trace"]
+        for key in ("cycles", "seconds", "energy_pj", "area_mm2", "utilization"):
+            assert row[key] == summary[key]
+        assert row["dram_bytes"] == summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"]
+        assert row["bound_cycles"] == summary["bound"]["cycles"] <= row["cycles"]
+
+
+def test_two_workers_find_the_same_and_nothing_is_run_again(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    file = written(tmp_path)
+    options = ("--workers", "2", "--out", str(tmp_path / "out"), "--plans", str(tmp_path / "plans"), "--json")
+    first = ran(file, *options)
+    assert first.returncode == 0, first.stderr
+    expected = {"points": POINTS, "finished": POINTS, "resumed": 0, "failed": 0, "stopped": False}
+    assert json.loads(first.stdout) == {
+        "schema_version": 1, "sweep": "small", "out": str(tmp_path / "out"), **expected,
+    }  # fmt: skip
+    assert_same(results(tmp_path / "out"), undisturbed)
+    begun = read_frame(tmp_path / "out").started
+    again = json.loads(ran(file, *options).stdout)
+    assert again["resumed"] == POINTS
+    assert read_frame(tmp_path / "out").started.equals(begun)
+    assert len(pd.read_parquet(tmp_path / "out" / "points")) == POINTS
+    assert temporary(tmp_path) == []
+
+
+def test_a_failed_point_is_a_row_with_its_error(tmp_path: Path) -> None:
+    text = SMALL.replace("[2, 4]", "[0, 2]").replace("[8 KiB, 64 KiB]", "[1 B, 64 KiB]")
+    found = sweep(written(tmp_path, text), tmp_path / "out", workers=1)
+    assert len(found) == POINTS
+    bad = found[(found["array.blocks"] == 0) | (found["activation_buffer.size"] == 1)]
+    assert (bad.status == "failed").all()
+    assert bad.error.str.contains("array.blocks|activation_buffer", regex=True).all()
+    assert bad.cycles.isna().all()
+    good = found.drop(bad.index)
+    assert len(good) == 6
+    assert (good.status == "ok").all()
+    assert good.error.isna().all()
+
+
+def test_a_worker_that_is_killed_by_a_point_fails_that_point(
+    undisturbed: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly = str(undisturbed.point[5])
+    packed = execute.packed
+    monkeypatch.setattr(
+        execute,
+        "packed",
+        lambda points: os.kill if any(point.digest == deadly for point in points) else packed(points),
+    )
+    submit = Pool.submit
+
+    def submitting(pool: Pool, function: object, *arguments: object) -> object:
+        if arguments[-1] is os.kill:
+            return submit(pool, os._exit, 9)
+        return submit(pool, function, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pool, "submit", submitting)
+    found = sweep(written(tmp_path), tmp_path / "out", workers=2).drop(columns=["host", "started", "spent_s"])
+    assert found.point.is_unique
+    assert len(found) == POINTS
+    lost = found[found.status == "failed"]
+    assert list(lost.point) == [deadly]
+    assert "killed" in lost.error.iloc[0]
+    others = found.point != deadly
+    assert list(found[others].cycles) == list(undisturbed[undisturbed.point != deadly].cycles)
+
+
+def workers_of(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            if f"\nPPid:\t{parent}\n" in status.read_text():
+                found.append(int(status.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def gone(processes: list[int]) -> bool:
+    """Tell whether processes end within seconds; one that nobody waits for is gone, too."""
+    for _ in range(300):
+        left = []
+        for number in processes:
+            try:
+                left += [number] if "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text() else []
+            except OSError:
+                continue
+        if not left:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def killed_and_resumed(kills: int, folder: Path, seed: int) -> tuple[pd.DataFrame, int]:
+    """Kill a sweep at random moments, then let it end; return its dataset, and how many kills met it running."""
+    chance, met = random.Random(seed), 0
+    file = written(folder)
+    options = ("--workers", "2", "--out", str(folder / "out"), "--plans", str(folder / "plans"))
+    alive = time.monotonic()
+    assert ran(file, "--workers", "2", "--out", str(folder / "timed"), "--plans", str(folder / "plans")).returncode == 0
+    alive = time.monotonic() - alive
+    for _ in range(kills):
+        process = started(file, *options)
+        time.sleep(chance.uniform(0.2, 1.0) * alive)
+        children = workers_of(process.pid)
+        met += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert gone(children), "workers outlive their parent"
+    final = ran(file, *options)
+    assert final.returncode == 0, final.stderr
+    PlanStore(folder / "plans").remove_partial(0)
+    assert temporary(folder) == []
+    assert len(pd.read_parquet(folder / "out" / "points")) == POINTS
+    return results(folder / "out"), met
+
+
+def test_killed_at_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    found, met = killed_and_resumed(2, tmp_path, 3)
+    assert met
+    assert_same(found, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    found, met = killed_and_resumed(20, tmp_path, 20)
+    assert met >= 3
+    assert_same(found, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    file = written(tmp_path, SMALL.replace("points: 6", "points: 600"))
+    out = tmp_path / "out"
+    options = ("--workers", "1", "--out", str(out), "--plans", str(tmp_path / "plans"), "--json")
+    process = started(file, *options)
+    while process.poll() is None and not ((out / "journal.jsonl").exists() and (out / "journal.jsonl").read_bytes()):
+        time.sleep(0.02)
+    children = workers_of(process.pid)
+    process.send_signal(number)
+    found, said = process.communicate()
+    assert process.returncode == 130
+    assert said == "skipper: stopped; the same command goes on where it was\n"
+    document = json.loads(found)
+    assert document["stopped"]
+    assert 0 < document["finished"] < document["points"] == 2400
+    assert len(pd.read_parquet(out / "points")) == document["finished"]
+    assert gone(children)
+    assert temporary(tmp_path) == []
+
+
+def test_no_room_on_the_disk(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    file = written(tmp_path)
+    options = ("--workers", "1", "--out", str(tmp_path / "out"), "--plans", str(tmp_path / "plans"))
+    limit = 6000
+    process = started(
+        file, *options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    )
+    _, said = process.communicate()
+    assert process.returncode == 2
+    assert said.startswith("skipper: ")
+    assert said.count("\n") == 1
+    assert "File too large; what is finished is kept, the same command goes on where it was" in said
+    assert (tmp_path / "out" / "journal.jsonl").stat().st_size <= limit
+    assert ran(file, *options).returncode == 0
+    assert_same(results(tmp_path / "out"), undisturbed)
+    assert temporary(tmp_path) == []
