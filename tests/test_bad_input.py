@@ -559,7 +559,7 @@ case("attention.retention of a mask", "'heads'", "the trace gives a mask")(
 case("rmmu: no rows left to attend", "detection_rows is 32", "fewer than the 32 rows")(
     lambda desk: (*heads(desk, **TOP_K), "--set", "rmmu.detection_rows=32")
 )
-case("dota: a convolution", "conv2d", "expected attention, linear or rowwise")(lambda desk: ("run", "dota", TRACE))
+case("dota: a convolution", "conv2d", "it runs attention, linear and rowwise")(lambda desk: ("run", "dota", TRACE))
 for key, value, *words in (
     ("scheduler.tokens", "17", "scheduler.tokens", "16"),
     ("scheduler.order", "random", "'row_by_row', 'in_order' or 'out_of_order'"),

@@ -188,10 +188,10 @@ def test_settings_change_the_parts() -> None:
     assert 2 * line["escalate0"].count == line["escalate1"].count
 
 
-@pytest.mark.parametrize("name", sorted(set(list_published()) - set(list_configs())))
-def test_a_chip_without_a_module_has_no_parameters(name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} is known from publications only"):
-        chip_report(name, {"array.blocks": "16"})
+def test_a_chip_without_a_module_has_no_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.results.area.list_configs", tuple)
+    with pytest.raises(InputError, match="eyeriss is known from publications only"):
+        chip_report("eyeriss", {"array.rows": "16"})
 
 
 @pytest.mark.parametrize("name", CHIPS)
