@@ -445,7 +445,8 @@ def test_convert_merges_what_it_cut(small_trace: Path, tmp_path: Path) -> None:
 def test_the_readme_works_as_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     start, _, use = re.findall(r"```sh\n(.*?)```", (root / "README.md").read_text("utf-8"), re.DOTALL)
-    (tmp_path / "traces").symlink_to(root / "traces")
+    for folder in ("traces", "sweeps"):
+        (tmp_path / folder).symlink_to(root / folder)
     monkeypatch.chdir(tmp_path)
     assert ".venv/bin/skipper run" in start
     activate, *commands = use.splitlines()
@@ -454,7 +455,7 @@ def test_the_readme_works_as_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         program, *arguments = shlex.split(command, comments=True)
         assert program == "skipper"
         skipper(*arguments)
-    assert {path.name for path in tmp_path.iterdir()} == {"traces", "runs"}  # and runs/ is ignored by git
+    assert {path.name for path in tmp_path.iterdir()} == {"traces", "sweeps", "runs"}  # and runs/ is ignored by git
 
 
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,11 +27,12 @@ from tests.operators import masked, operators, trace_of
 
 CHIPS = [name for name in list_configs() if read_config(name).accelerator in list_accelerators()]
 chips = pytest.mark.parametrize("chip", CHIPS)
-one_each = pytest.mark.parametrize(
-    "chip",
-    [next(c for c in sorted(CHIPS, key=len) if read_config(c).accelerator == model) for model in list_accelerators()],
-)
+ONE_EACH = [
+    next(c for c in sorted(CHIPS, key=len) if read_config(c).accelerator == model) for model in list_accelerators()
+]
 """A configuration of each accelerator: what random operators are drawn for; shipped traces run on all of them."""
+one_each = pytest.mark.parametrize("chip", ONE_EACH)
+COMPUTING = [chip for chip in ONE_EACH if not is_analytical(accelerator(read_config(chip).accelerator))]
 memories = pytest.mark.parametrize("memory", [SIMPLE, DETAILED])
 
 
@@ -345,13 +346,11 @@ def test_a_kept_match_changes_nothing(chip: str, operator: Operator, data: st.Da
         assert run(operator, machine, cache=kept).summary == run(operator, machine).summary
 
 
-@one_each
+@pytest.mark.parametrize("chip", COMPUTING)
 @laws(10)
 @given(operator=operators(), data=st.data())
 def test_a_program_depends_on_no_rate(chip: str, operator: Operator, data: st.DataObject) -> None:
     """What is planned is the same for every memory channel: programs are kept without it."""
-    model = accelerator(config(chip).accelerator)
-    assume(not is_analytical(model))
     parameters = data.draw(machines(chip))
     rates = {"dram.bandwidth": "2 GB/s", "dram.latency": "900 ns", "dram.energy_pj_per_bit": "77"}
     written = [run(operator, arch(chip, parameters | more)).operators[0].program for more in ({}, rates)]
