@@ -60,9 +60,6 @@ class Accelerator(Protocol):
     def multipliers(self, chip: Any) -> int:
         """Return the multiply-accumulates that the chip does per cycle at most."""
 
-    def resized(self, chip: Any, multipliers: int) -> Mapping[str, str]:
-        """Return the settings (by dotted key) that give the chip as nearly that many multipliers as it can have."""
-
     def geometry(self, operator: Operator, chip: Any) -> Hashable:
         """Return all that matching depends on beside the operator."""
 
@@ -95,6 +92,21 @@ def parts_of(model: Accelerator, chip: Any) -> tuple[Instances, ...]:
     """Return the parts of a chip that have an area or leak; none where its module does not define them."""
     parts = getattr(model, "parts", None)
     return () if parts is None else tuple(parts(chip))
+
+
+def resized(model: Accelerator, chip: Any, multipliers: int) -> Mapping[str, str]:
+    """Return the settings (by dotted key) that give a chip as nearly that many multipliers as it can have.
+
+    A module names the parameter that they are in proportion to, ``SCALE``, or defines ``resized(chip, multipliers)``.
+    """
+    own = getattr(model, "resized", None)
+    if own is not None:
+        return dict(own(chip, multipliers))
+    key: str = getattr(model, "SCALE")  # noqa: B009 - a module has the one or the other
+    value = chip
+    for part in key.split("."):
+        value = getattr(value, part)
+    return {key: str(max(1, round(multipliers * value / model.multipliers(chip))))}
 
 
 def is_analytical(model: Accelerator) -> bool:

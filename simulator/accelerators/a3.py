@@ -46,6 +46,8 @@ DEEPER = ()
 """Parameters of which more never makes a run slower."""
 WIDER = ()
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "units.count"
+"""Parameter in proportion to which the chip has multipliers."""
 
 
 class Approximation(Selection):
@@ -113,11 +115,6 @@ class Match:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of dot product and output."""
     return chip.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of units that comes nearest to that many multipliers."""
-    return {"units.count": str(max(1, round(multipliers * chip.units.count / chip.multipliers)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

@@ -35,12 +35,14 @@ from simulator.hardware.weight_skipping import WeightSkipping, lay_out, multiply
 from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+__all__ = ["DEEPER", "SCALE", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "tile"]
 
 DEEPER: tuple[str, ...] = ()
 """No queues: the schedule is static."""
 WIDER = ("array.tiles",)
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "array.tiles"
+"""Parameter in proportion to which the chip has multipliers."""
 KEYS = ("activation_buffer", "weight_buffer", "output_buffer")
 
 
@@ -88,12 +90,6 @@ class Match:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of all tiles."""
     return chip.array.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of tiles that comes nearest to that many multipliers."""
-    tile = chip.array.filters * chip.array.lanes
-    return {"array.tiles": str(max(1, round(multipliers / tile)))}
 
 
 def geometry(operator: Operator, chip: Chip) -> WeightSkipping:

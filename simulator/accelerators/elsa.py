@@ -47,6 +47,8 @@ DEEPER = ()
 """Parameters of which more never makes a run slower: queues are taken to be deep enough."""
 WIDER = ()
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "units.count"
+"""Parameter in proportion to which the chip has multipliers."""
 
 
 class Similarity(Selection):
@@ -93,11 +95,6 @@ class Geometry:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of the modules that attend; those of the hash unit are not counted."""
     return chip.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of units that comes nearest to that many multipliers."""
-    return {"units.count": str(max(1, round(multipliers * chip.units.count / chip.multipliers)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

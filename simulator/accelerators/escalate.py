@@ -43,12 +43,14 @@ from simulator.program import (
 )
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+__all__ = ["DEEPER", "SCALE", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "tile"]
 
 DEEPER = ("array.input_queue", "array.result_queue")
 """Parameters of which more never makes a run slower."""
 WIDER = ("array.blocks",)
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "array.blocks"
+"""Parameter in proportion to which the chip has multipliers."""
 
 
 class Tiling(Part):
@@ -83,12 +85,6 @@ class Chip(Part):
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of all MAC rows."""
     return chip.array.units * chip.mac_row.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of blocks that comes nearest to that many multipliers."""
-    block = chip.array.slices * chip.mac_row.multipliers
-    return {"array.blocks": str(max(1, round(multipliers / block)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

@@ -46,6 +46,8 @@ DEEPER = ()
 """Parameters of which more never makes a run slower: all queues are double buffers."""
 WIDER = ()
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "units.count"
+"""Parameter in proportion to which the chip has multipliers."""
 
 _BITS = {"INT4": 4, "INT8": 8}
 _SUM = 32
@@ -103,11 +105,6 @@ class Geometry:
 def multipliers(chip: Chip) -> int:
     """Return the PEs of the score-stationary arrays; those that predict are not counted."""
     return chip.pes
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of units that comes nearest to that many multipliers."""
-    return {"units.count": str(max(1, round(multipliers * chip.units.count / chip.pes)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

@@ -36,12 +36,14 @@ from simulator.hardware.flex_dpe import RECORD, FlexDPE, Folds, fold, stream_pix
 from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+__all__ = ["DEEPER", "SCALE", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "tile"]
 
 DEEPER: tuple[str, ...] = ()
 """No queues: a vector is streamed in every cycle."""
 WIDER = ("engines.stream_words",)
 """Parameters of which twice as much never makes a run slower."""
+SCALE = "engines.count"
+"""Parameter in proportion to which the chip has multipliers."""
 KEYS = ("activation_buffer", "weight_buffer", "output_buffer")
 
 
@@ -87,11 +89,6 @@ class Match:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of all engines."""
     return chip.engines.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of engines that comes nearest to that many multipliers."""
-    return {"engines.count": str(max(1, round(multipliers / chip.engines.width)))}
 
 
 def geometry(operator: Operator, chip: Chip) -> FlexDPE:

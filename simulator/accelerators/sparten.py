@@ -38,12 +38,14 @@ from simulator.hardware.inner_join import RECORD, Cluster, balance, join_pixels,
 from simulator.program import Action, Counts, Instances, Macs, Program, Stage, logic, unit_of
 from simulator.trace import Operator
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+__all__ = ["DEEPER", "SCALE", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "tile"]
 
 DEEPER = ("cluster.input_chunks",)
 """Parameters of which more never makes a run slower."""
 WIDER = ("cluster.count",)
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "cluster.count"
+"""Parameter in proportion to which the chip has multipliers."""
 
 Skips = Literal["both", "weights", "activations", "none"]
 KEYS = ("activation_buffer", "weight_buffer", "output_buffer")
@@ -107,11 +109,6 @@ class Match:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of all compute units."""
     return chip.cluster.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of clusters that comes nearest to that many multipliers."""
-    return {"cluster.count": str(max(1, round(multipliers / chip.cluster.units)))}
 
 
 def geometry(operator: Operator, chip: Chip) -> Geometry:

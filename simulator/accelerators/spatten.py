@@ -40,6 +40,8 @@ DEEPER = ()
 """Parameters of which more never makes a run slower."""
 WIDER = ()
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "units.count"
+"""Parameter in proportion to which the chip has multipliers."""
 _STEPS: Final = ("qk", "softmax", "top_k", "av")
 
 
@@ -119,11 +121,6 @@ class Match:
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of Q·Kᵀ and of A·V."""
     return chip.multipliers
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of units that comes nearest to that many multipliers."""
-    return {"units.count": str(max(1, round(multipliers * chip.units.count / chip.multipliers)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from simulator.accelerators import accelerator, parts_of
+from simulator.accelerators import resized as resized_to
 from simulator.arch import Arch, Technology, load_technology, validate
 from simulator.errors import InputError, nearest
 from simulator.results.parts import area_by_component, total_area
@@ -79,7 +80,7 @@ def _equalised(arch: Arch[Any], first: Arch[Any], how: Sequence[str]) -> Equalis
         }
     model = accelerator(arch.config.accelerator)
     if "macs" in how:
-        settings |= model.resized(arch.chip, _multipliers(first))
+        settings |= resized_to(model, arch.chip, _multipliers(first))
     elif "area" in how:
         settings |= _resized_to_area(arch, first)
     changed = {key: value for key, value in settings.items() if not _is(arch, key, value)}
@@ -120,7 +121,7 @@ def _resized_to_area(arch: Arch[Any], first: Arch[Any]) -> Mapping[str, str]:
     @cache
     def area(multipliers: int) -> float:
         try:
-            resized = _set(arch, model.resized(arch.chip, multipliers))
+            resized = _set(arch, resized_to(model, arch.chip, multipliers))
         except InputError:
             return math.inf  # more than a configuration may have
         return known(resized)
@@ -128,7 +129,7 @@ def _resized_to_area(arch: Arch[Any], first: Arch[Any]) -> Mapping[str, str]:
     wanted = known(first)
     beyond = _first_where(lambda multipliers: area(multipliers) >= wanted)
     nearest_ = min((max(1, beyond - 1), beyond), key=lambda multipliers: abs(area(multipliers) - wanted))
-    return model.resized(arch.chip, nearest_)
+    return resized_to(model, arch.chip, nearest_)
 
 
 def _first_where(holds: Callable[[int], bool]) -> int:

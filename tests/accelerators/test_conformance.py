@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from simulator import simulate
-from simulator.accelerators import accelerator, is_analytical, list_accelerators, parts_of
+from simulator.accelerators import accelerator, is_analytical, list_accelerators, parts_of, resized
 from simulator.arch import Arch, Config, list_configs, read_config, validate
 from simulator.errors import InputError
 from simulator.memory import DETAILED, SIMPLE
@@ -179,7 +179,7 @@ def test_resized_to_its_own_multipliers(chip: str) -> None:
     model = accelerator(config(chip).accelerator)
     own = model.multipliers(machine.chip)
     for wanted in (own, 2 * own):
-        settings = dict(model.resized(machine.chip, wanted))
+        settings = dict(resized(model, machine.chip, wanted))
         assert model.multipliers(arch(chip, settings).chip) == pytest.approx(wanted, rel=0.01), settings
 
 
@@ -189,7 +189,7 @@ def test_resized_to_any_number_of_multipliers(chip: str, wanted: int) -> None:
     """Asked for fewer multipliers than it may have, a prime number of units, or very many, it is a chip still."""
     machine = arch(chip)
     model = accelerator(config(chip).accelerator)
-    assert model.multipliers(arch(chip, dict(model.resized(machine.chip, wanted))).chip) >= 1
+    assert model.multipliers(arch(chip, dict(resized(model, machine.chip, wanted))).chip) >= 1
 
 
 @one_each

@@ -25,23 +25,19 @@ from simulator.errors import InputError
 from simulator.program import Instances, Program
 from simulator.trace import Attention, Linear, Operator, Rowwise, not_run
 
-__all__ = ["DEEPER", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "resized", "tile"]
+__all__ = ["DEEPER", "SCALE", "WIDER", "Chip", "geometry", "match", "multipliers", "parts", "tile"]
 
 DEEPER = ()
 """Parameters of which more never makes a run slower: all queues are double buffers."""
 WIDER = ("lanes.count",)
 """Parameters of which twice as much never makes a run slower where the work divides evenly."""
+SCALE = "lanes.count"
+"""Parameter in proportion to which the chip has multipliers."""
 
 
 def multipliers(chip: Chip) -> int:
     """Return the multipliers of all PE rows."""
     return chip.pe_rows * chip.rmmu.width
-
-
-def resized(chip: Chip, multipliers: int) -> dict[str, str]:
-    """Return the number of lanes of each chip that comes nearest to that many multipliers."""
-    lane = chip.chips.count * chip.rmmu.rows * chip.rmmu.width
-    return {"lanes.count": str(max(1, round(multipliers / lane)))}
 
 
 def parts(chip: Chip) -> tuple[Instances, ...]:
