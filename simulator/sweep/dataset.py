@@ -136,6 +136,8 @@ class Dataset:
             InputError: they cannot be written, the disk is full for instance; rows before them are kept.
 
         """
+        import pyarrow.parquet  # noqa: F401  # now, while workers compute, not when all wait for the end
+
         self._append("".join(f"{json.dumps(row)}\n" for row in rows).encode())
         self._lines += rows
         self.finished |= {row["point"] for row in rows}

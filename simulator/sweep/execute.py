@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,11 +25,6 @@ from simulator.sweep.work import packed, run_chunk
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CHUNK = 16
-"""Points that a worker takes at once at most."""
-AHEAD = 3
-"""Chunks given out for each worker."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +140,8 @@ class _Run:
     ):
         self.named, self.arguments = named, (named.text, named.name, named.origin, plans)
         self.executor, self.workers, self.dataset, self.progress, self.stop = executor, workers, dataset, progress, stop
+        self.groups: deque[Chunk] = deque()
+        """Points that share matches, not given out yet."""
         self.waiting: dict[Future[list[Row]], Chunk] = {}
         self.seen: set[str] = set()
         self.done = self.resumed = 0
@@ -156,17 +154,24 @@ class _Run:
         self.resumed += len(new) - len(left)
         self.done += len(new) - len(left)
         self.progress(self.at(None))
+        self.groups.extend(space.ordered(left) if left else ())
         try:
-            for chunk in _chunks(space.ordered(left), self.workers) if left else ():
-                if self.stop.asked:
-                    break
-                self._submit(chunk)
-                while len(self.waiting) >= AHEAD * self.workers:
+            while (self.groups or self.waiting) and not self.stop.asked:
+                while self.groups and len(self.waiting) < self.workers:
+                    self._submit(self._next())
+                if self.waiting:
                     self._collect()
-            while self.waiting and not self.stop.asked:
-                self._collect()
         finally:
             self._end()
+
+    def _next(self) -> Chunk:
+        """Take a whole group, whose points a worker matches once; of the last ones a part for each idle worker."""
+        chunk = self.groups.popleft()
+        parts = (self.workers - len(self.waiting)) // (len(self.groups) + 1)
+        size = -(-len(chunk) // max(1, parts))
+        if chunk[size:]:
+            self.groups.appendleft(chunk[size:])
+        return chunk[:size]
 
     def _submit(self, chunk: Chunk) -> None:
         try:
@@ -194,25 +199,36 @@ class _Run:
             self._again(chunk)
         else:
             self._keep(rows)
+            if rest := chunk[len(rows) :]:
+                self.groups.appendleft(rest)  # for the worker that is idle now: it holds their matches
 
     def _again(self, chunk: Chunk) -> None:
-        """Run each point of chunks that may have killed a worker alone; one that does is a failed point."""
+        """Run chunks that may have killed a worker one after the other."""
         chunks = [chunk, *self.waiting.values()] if isinstance(self.executor, Pool) else [chunk]
         if isinstance(self.executor, Pool):
             self.waiting.clear()
             self.executor.renew()
-        for point in (point for each in chunks for point in each):
-            if self.stop.asked:
-                return
+        for each in chunks:
+            self._alone(each)
+
+    def _alone(self, chunk: Chunk) -> None:
+        """Run a chunk while nothing else runs; the point of it that kills its worker is found by halves, and failed."""
+        while chunk and not self.stop.asked:
             try:
-                rows = self.executor.submit(run_chunk, *self.arguments, packed([point])).result()
+                rows = self.executor.submit(run_chunk, *self.arguments, packed(chunk)).result()
             except InputError:
                 raise
             except Exception:
-                rows = [lost_point(self.named, point)]
                 if isinstance(self.executor, Pool):
                     self.executor.renew()
+                if len(chunk) > 1:
+                    half = len(chunk) // 2
+                    self._alone(chunk[:half])
+                    chunk = chunk[half:]
+                    continue
+                rows = [lost_point(self.named, chunk[0])]
             self._keep(rows)
+            chunk = chunk[len(rows) :]
 
     def _keep(self, rows: list[Row]) -> None:
         self.dataset.add(rows)
@@ -228,19 +244,11 @@ class _Run:
             with suppress(CancelledError, BrokenProcessPool):
                 self._keep(future.result())
         self.waiting.clear()
+        self.groups.clear()
 
     def at(self, row: Row | None) -> Progress:
         """Return where the sweep stands."""
         return Progress(self.done, len(self.seen), self.resumed, len(self.dataset.failed), row)
-
-
-def _chunks(groups: list[Chunk], workers: int) -> Iterator[Chunk]:
-    """Yield points that share plans together, in pieces that leave work for all workers."""
-    total = sum(map(len, groups))
-    size = max(1, min(CHUNK, total // (4 * workers)))
-    for group in groups:
-        for begin in range(0, len(group), size):
-            yield group[begin : begin + size]
 
 
 @contextmanager

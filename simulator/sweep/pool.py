@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -37,6 +38,7 @@ class Pool(Executor):
 
 def _begin() -> None:
     """Let signals reach the parent alone, which ends its workers in order; end when it is killed."""
+    atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

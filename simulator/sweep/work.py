@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from simulator.trace import Trace
 
 Chunk = Sequence[tuple[str, str, Mapping[str, tuple[str, float | None]]]]
 """Points as plain values: chip, work, and each setting as it is written with its number."""
+TURN = 1.0
+"""Seconds after which a worker hands in what it has."""
 
 
 def packed(points: Sequence[Point]) -> Chunk:
@@ -25,7 +29,9 @@ def packed(points: Sequence[Point]) -> Chunk:
 
 
 def run_chunk(text: str, name: str, origin: str, plans: str, chunk: Chunk) -> list[dict[str, Any]]:
-    """Run points and return their rows.
+    """Run points for a while and return their rows: of the first at least; the others are asked for again.
+
+    So whole groups of points can be given out, of which little is lost when a process is killed.
 
     Args:
         text: the sweep file's content.
@@ -35,12 +41,15 @@ def run_chunk(text: str, name: str, origin: str, plans: str, chunk: Chunk) -> li
         chunk: the points.
 
     """
-    space, kept = _space(text, name, origin), _plans(plans)
-    rows = []
+    until = time.monotonic() + TURN
+    space, kept = _space(text, name, origin), _plans(plans, threading.get_ident())
+    rows: list[dict[str, Any]] = []
     for chip, work, settings in chunk:
         point = Point(chip, work, {key: Written(*value) for key, value in settings.items()})
         trace = _trace(text, name, origin, work, tuple(sorted(point.of_work.items())))
         rows.append(run_point(space, point, trace, kept))
+        if time.monotonic() > until:
+            break
     return rows
 
 
@@ -49,8 +58,8 @@ def _space(text: str, name: str, origin: str) -> Space:
     return Space(parse_sweep(text, name, origin))
 
 
-@cache
-def _plans(folder: str) -> PlanCache:
+@lru_cache(maxsize=16)
+def _plans(folder: str, thread: int) -> PlanCache:
     return PlanCache(store=PlanStore(Path(folder)) if folder else None)
 
 
