@@ -86,8 +86,8 @@ class Dataset:
             raise InputError(f"{self.folder}: already holds another sweep; expected a folder of its own (--out)")
         elif (found := self.folder / MADE_WITH).exists() and found.read_text("utf-8") != made_with:
             raise InputError(
-                f"{self.folder}: its points were run with other chips or another version of Skipper (see {MADE_WITH}); "
-                "expected a folder of its own (--out)"
+                f"{self.folder}: its points were run with other chips or files, or another version of Skipper "
+                f"(see {MADE_WITH}); expected a folder of its own (--out)"
             )
         self._lock = os.open(kept, os.O_RDONLY)
         try:

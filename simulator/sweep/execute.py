@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,13 @@ def carry_out(
 
 
 def _made_with(space: Space) -> dict[str, Any]:
-    return {"version": __version__, "chips": {name: arch.digest for name, arch in space.archs.items()}}
+    chips = {name: arch.digest for name, arch in space.archs.items()}
+    return {"version": __version__, "chips": chips, "files": {name: _digest(name) for name in space.named.files()}}
+
+
+def _digest(file: str) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 Chunk = list[Point]

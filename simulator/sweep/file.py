@@ -127,6 +127,13 @@ class Named:
                 found.setdefault(key, []).append(Written.of(value))
         return found
 
+    def files(self) -> list[str]:
+        """Return the files that works name: traces, workloads, tables, profiles."""
+        works = self.sweep.works.values()
+        named = {text for work in works for text in (work.trace, *work.set.values()) if isinstance(text, str)}
+        named |= {each.text for key, values in self.varied.items() if key.startswith(OF_WORK) for each in values}
+        return sorted(name for name in named if Path(name).is_file())
+
 
 def schema_text() -> str:
     """Return the JSON schema of sweep files, for editors, as it is kept in sweeps/schema.json."""

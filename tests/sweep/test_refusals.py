@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,13 @@ def test_another_sweep_or_another_version(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "made_with.json"
     kept.write_text(kept.read_text().replace(json.loads(kept.read_text())["version"], "0.0.0"))
     assert "another version" in refused(file, "--workers", "1")
+
+
+def test_another_trace_in_the_file_of_that_name(tmp_path: Path) -> None:
+    work = tmp_path / "work.safetensors"
+    shutil.copy(ROOT / "traces" / "digits_cnn.safetensors", work)
+    file = written(tmp_path, HEAD.replace("digits_cnn", str(work)))
+    arguments = ["sweep", str(file), "--out", str(tmp_path / "out"), "--workers", "1", "--plans", str(tmp_path / "p")]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    shutil.copy(ROOT / "traces" / "char_transformer.safetensors", work)
+    assert "other chips or files" in refused(file, "--workers", "1")
