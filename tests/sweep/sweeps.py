@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,29 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 def temporary(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".partial")]
+
+
+def workers_of(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            if f"\nPPid:\t{parent}\n" in status.read_text():
+                found.append(int(status.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def gone(processes: list[int]) -> bool:
+    """Tell whether processes end within seconds; one that nobody waits for is gone, too."""
+    for _ in range(300):
+        left = []
+        for number in processes:
+            try:
+                left += [number] if "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text() else []
+            except OSError:
+                continue
+        if not left:
+            return True
+        time.sleep(0.1)
+    return False
