@@ -48,6 +48,9 @@ def _started(cluster: str, workers: int | None) -> Any:
         kind = getattr(import_module(module), name)
     except ImportError:
         raise InputError(f"--cluster {cluster}: needs the package {module.split('.')[0]}") from None
-    made = kind()
-    made.scale(workers or 1)
+    try:
+        made = kind()
+        made.scale(workers or 1)
+    except Exception as error:  # whatever the cluster's own class finds wrong with its configuration
+        raise InputError(f"--cluster {cluster}: cannot be started ({' '.join(str(error).split())})") from None
     return made

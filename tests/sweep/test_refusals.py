@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from simulator.arch.config import parse_yaml
 from simulator.cli import main
+from simulator.sweep.cluster import CLUSTERS
 from tests.sweep.sweeps import ROOT, written
 
 HEAD = "skipper: 1\nchips: {escalate: {arch: escalate}}\nworks: {digits: {trace: digits_cnn}}\n"
@@ -164,3 +165,9 @@ def test_another_trace_in_the_file_of_that_name(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 0
     shutil.copy(ROOT / "traces" / "char_transformer.safetensors", work)
     assert "other chips or files" in refused(file, "--workers", "1")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask is not installed")
+def test_a_cluster_whose_class_finds_its_configuration_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CLUSTERS, "slurm", ("fractions", "Fraction"))  # which cannot be scaled
+    assert "--cluster slurm: cannot be started" in refused(written(tmp_path, HEAD), "--cluster", "slurm")
