@@ -442,9 +442,9 @@ def _columns(axis: Axis) -> tuple[Counts, Counts, Counts]:
     """Return what ``play_pass`` takes of an ifmap row: beyond, last and taps, of its columns that a window needs."""
     touched = axis.touched(range(axis.outputs))
     at = np.add.outer(np.arange(axis.outputs) * axis.stride - axis.padding, np.arange(axis.kernel) * axis.dilation)
-    beyond = np.searchsorted(touched, at[:, -1], side="right")
     uses = np.full(axis.size, -1)
     inside = (at >= 0) & (at < axis.size)
+    beyond = np.searchsorted(touched, np.where(inside, at, -1).max(axis=1), side="right")
     windows, taps = np.nonzero(inside)
     np.maximum.at(uses, at[inside], windows * axis.kernel + taps)
     leaves = np.maximum.accumulate(uses[touched])  # in order: the scratchpad is a ring

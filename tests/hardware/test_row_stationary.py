@@ -105,6 +105,14 @@ def ready_of(found, machine, i: int) -> int:
     return whole - min(words * free // (own * machine.filter_words), before)
 
 
+def test_a_window_waits_for_no_column_that_its_taps_jump_over():
+    """Taps at -2, 0 and 2 of two columns: the first window needs column 0 alone, which comes in a cycle."""
+    array_of_one, axis = array(ifmap_spad=5, ifmap_words=1), Axis(2, 3, 1, 2, 2)
+    shape, mapping = Shape(1, 1, 1, 1, Axis(1, 1, 1, 0, 1), axis), Mapping(m=1, n=1, e=1, p=1, q=1, r=1, t=1)
+    timing = time_passes(shape, mapping, array_of_one, passes_of(shape, mapping))
+    assert timing.waits.tolist() == [1]
+
+
 ALEXNET = {
     "conv1": (Shape(4, 1, 3, 96, Axis(227, 11, 4, 0, 1), Axis(227, 11, 4, 0, 1)), (96, 1, 7, 16, 1, 1, 2)),
     "conv2": (Shape(4, 2, 48, 128, Axis(27, 5, 1, 2, 1), Axis(27, 5, 1, 2, 1)), (64, 1, 27, 16, 2, 1, 1)),
