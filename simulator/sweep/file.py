@@ -48,7 +48,7 @@ class Search(Part):
     objectives: Annotated[list[Objective], Field(min_length=1)]
     """What is to be small."""
     trials: Annotated[int, Field(ge=1)]
-    """Points to try; those met again are not run again."""
+    """Points to run; one that is drawn again is not run again and does not count."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the sampler."""
     population: Annotated[int, Field(ge=2)] = 32

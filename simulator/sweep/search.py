@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHIP, WORK = "chip", "work"
 LINKED = "linked "
+ASKED = 5
+"""Points drawn for each that may run: those drawn again are not run again, those not admitted not at all."""
 
 
 def require_search(space: Space) -> None:
@@ -53,17 +55,19 @@ def batches(space: Space, dataset: Dataset) -> Iterator[list[Point]]:
         warnings.simplefilter("ignore")  # samplers that are experimental, or fall back to random ones
         sampler = _sampler(optuna, search)
         study = optuna.create_study(directions=["minimize"] * len(search.objectives), sampler=sampler)
-        left, ran = search.trials, False
-        while left > 0:
+        ran: set[str] = set()
+        asked = 0
+        while (left := search.trials - len(ran)) > 0 and asked < ASKED * search.trials:
             trials = [study.ask() for _ in range(min(left, search.population))]
-            left -= len(trials)
+            asked += len(trials)
             points = [_point(space, trial) for trial in trials]
             admitted = [space.admits(point) for point in points]
-            yield list({p.digest: p for p, good in zip(points, admitted, strict=True) if good}.values())
-            ran = ran or any(admitted)
+            drawn = {p.digest: p for p, good in zip(points, admitted, strict=True) if good}
+            yield list(drawn.values())
+            ran |= drawn.keys()
             _tell(study, trials, points, admitted, dataset, search)
     if not ran:
-        raise InputError(f"{space.named.origin}: none of {search.trials} points drawn satisfies the constraints")
+        raise InputError(f"{space.named.origin}: none of {asked} points drawn satisfies the constraints")
 
 
 def _sampler(optuna: Any, search: Search) -> Any:
