@@ -6,9 +6,10 @@ One that lies elsewhere on Python's import path is called ``module:NAME``.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Hashable, Mapping
 from functools import cache
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
@@ -108,6 +109,8 @@ def source_digest(name: str) -> str:
 
 def _outside(name: str) -> Accelerator:
     path = name.removeprefix(OUTSIDE)
+    if path not in sys.modules:
+        invalidate_caches()  # the file may have been written a moment ago
     try:
         model = import_module(path)
     except Exception as error:  # a module of the user's may raise anything
