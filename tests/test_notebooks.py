@@ -6,7 +6,7 @@ After a change that moves a number: ``python -m tests.refresh_notebooks``.
 from __future__ import annotations
 
 import re
-import time
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.refresh_notebooks import FOLDER, ROOT, executed, plain, written
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 LONGEST = 60
-"""Seconds."""
+"""Seconds of one core."""
 LARGEST = 500_000
 """Bytes."""
 notebooks = pytest.mark.parametrize("name", NAMES)
@@ -32,7 +32,10 @@ def code(notebook: Any) -> list[Any]:
 
 
 def texts(cell: Any) -> list[tuple[str, str]]:
-    """What a cell says in words and numbers; of an image, that there is one. Streams of one kind are one."""
+    """What a cell says in words and numbers; of an image, that there is one.
+
+    A table is compared as text: its HTML says the same, in a way that is of pandas' version.
+    """
     found: list[tuple[str, str]] = []
     for output in cell.outputs:
         if output.output_type == "stream":
@@ -42,6 +45,7 @@ def texts(cell: Any) -> list[tuple[str, str]]:
                 found.append((output.name, output.text))
         else:
             said = {kind: "" if kind.startswith("image/") else text for kind, text in output.data.items()}
+            said.pop("text/html", None)
             found += sorted(said.items())
     return found
 
@@ -50,11 +54,21 @@ def test_there_are_notebooks() -> None:
     assert set(NAMES) == {"first_run", "comparison", "design_space", "own_accelerator"}
 
 
+def timed(name: str, folder: Path) -> tuple[Any, float]:
+    """Execute a notebook; return it and the processor time of its kernel and of what that starts."""
+    folder.mkdir()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    made = executed(FOLDER / f"{name}.ipynb", folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return made, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 @notebooks
 def test_a_notebook_gives_what_it_keeps(name: str, tmp_path: Path) -> None:
-    begun = time.monotonic()
-    made = executed(FOLDER / f"{name}.ipynb", tmp_path)
-    assert time.monotonic() - begun < LONGEST
+    made, spent = timed(name, tmp_path / "first")
+    if spent > LONGEST:  # kernels were compiled
+        made, spent = timed(name, tmp_path / "second")
+    assert spent < LONGEST
     for place, (new, old) in enumerate(zip(code(made), code(kept(name)), strict=True)):
         assert texts(new) == texts(old), f"cell {place}: python -m tests.refresh_notebooks {name}\n{new.source}"
 
