@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import __version__
-from simulator.accelerators import accelerator, is_analytical, parts_of
+from simulator.accelerators import accelerator, is_analytical, is_outside, parts_of, source_digest
 from simulator.arch import Arch, Technology, load_technology
 from simulator.engine import DRAM, Timeline, footprint, memory_stalls, play
 from simulator.errors import InputError, LawViolation
@@ -73,8 +73,10 @@ def simulate(
 
 
 def run_digests(trace: Trace, arch: Arch[Any], memory: RunMemory) -> dict[str, str]:
-    """Return what a run's results depend on: digests of trace, configuration and memory, and the version."""
+    """Return what a run's results depend on: digests of trace, configuration, memory and module, and the version."""
     digests = {"trace": trace.digest, "config": arch.digest, "version": __version__}
+    if is_outside(arch.config.accelerator):
+        digests["accelerator"] = source_digest(arch.config.accelerator)
     if memory.detailed is not None:
         digests["memory"] = memory.detailed.digest
     return digests
@@ -102,7 +104,7 @@ def _run(
         return match, model.tile(operator, match, chip)
 
     match: Any = None
-    if cache is None or with_values or is_analytical(model):
+    if cache is None or with_values or is_analytical(model) or is_outside(name):  # whose code may change
         match, program = planned()
     else:
         program = cache.program(program_key(operator, name, chip), lambda: planned()[1])

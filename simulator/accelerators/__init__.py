@@ -1,10 +1,15 @@
-"""Accelerators: whole chips, one module each. A module that defines ``Chip`` is registered by being here."""
+"""Accelerators: whole chips, one module each. A module that defines ``Chip`` is registered by being here.
+
+One that lies elsewhere on Python's import path is called ``module:NAME``.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Hashable, Mapping
 from functools import cache
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
@@ -14,6 +19,11 @@ from simulator.errors import InputError, nearest
 from simulator.hardware.dram import Memory
 from simulator.program import Instances, Program
 from simulator.trace import Operator
+
+OUTSIDE = "module:"
+"""What the name of an accelerator that lies elsewhere begins with; the rest is how Python imports it."""
+REQUIRED = ("Chip", "multipliers", "geometry", "match", "tile")
+"""What no accelerator does without."""
 
 
 class AnyChip(Protocol):
@@ -75,14 +85,46 @@ def list_accelerators() -> tuple[str, ...]:
     return tuple(m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
 
 
-@cache
 def accelerator(name: str) -> Accelerator:
-    """Return an accelerator's module.
+    """Return an accelerator's module, Skipper's own by its name, any other as ``module:NAME``.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name; a module of the user's cannot be imported, or is no accelerator.
 
     """
+    return _outside(name) if is_outside(name) else _own(name)
+
+
+def is_outside(name: str) -> bool:
+    """Tell whether an accelerator is not Skipper's: the version of Skipper then does not tell what it does."""
+    return name.startswith(OUTSIDE)
+
+
+def source_digest(name: str) -> str:
+    """Return the SHA-256 of an accelerator's module, or of all modules of its package, as their files stand."""
+    file = Path(str(getattr(accelerator(name), "__file__", "")))
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return hashlib.sha256(b"\0".join(each.read_bytes() for each in files)).hexdigest()
+
+
+def _outside(name: str) -> Accelerator:
+    path = name.removeprefix(OUTSIDE)
+    if path not in sys.modules:
+        invalidate_caches()  # the file may have been written a moment ago
+    try:
+        model = import_module(path)
+    except Exception as error:  # a module of the user's may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"'{name}' cannot be imported ({reason}); expected a module on Python's import path") from None
+    if missing := [each for each in REQUIRED if not hasattr(model, each)]:
+        raise InputError(f"'{name}' defines no {', '.join(missing)}; expected what docs/accelerators.md lists")
+    if not {"SCALE", "resized"} & set(dir(model)):
+        raise InputError(f"'{name}' defines neither SCALE nor resized; expected what makes the chip larger")
+    return cast(Accelerator, model)
+
+
+@cache
+def _own(name: str) -> Accelerator:
     if name not in list_accelerators():
         raise InputError(f"'{name}' is no accelerator{nearest(name, list_accelerators())}")
     return cast(Accelerator, import_module(f"{__name__}.{name}"))
@@ -123,7 +165,12 @@ def load_arch(name_or_path: str | Path, settings: Mapping[str, str] | None = Non
     """
     config = read_config(name_or_path)
     known = list_accelerators()
-    if config.accelerator not in known:
+    if is_outside(config.accelerator):
+        try:
+            accelerator(config.accelerator)
+        except InputError as error:
+            raise InputError(f"{config.origin}: key 'accelerator': {error}") from None
+    elif config.accelerator not in known:
         hint = nearest(config.accelerator, known)
         raise InputError(f"{config.origin}: key 'accelerator' names '{config.accelerator}', which is none{hint}")
     return validate(config.overridden(settings or {}), accelerator(config.accelerator).Chip)

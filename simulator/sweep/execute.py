@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator import __version__
+from simulator.accelerators import is_outside, source_digest
 from simulator.errors import InputError
 from simulator.plans import PlanStore
 from simulator.sweep.dataset import Dataset, Row, read_frame
@@ -123,7 +124,13 @@ def carry_out(
 
 def _made_with(space: Space) -> dict[str, Any]:
     chips = {name: arch.digest for name, arch in space.archs.items()}
-    return {"version": __version__, "chips": chips, "files": {name: _digest(name) for name in space.named.files()}}
+    names = sorted({arch.config.accelerator for arch in space.archs.values()})
+    return {
+        "version": __version__,
+        "chips": chips,
+        "accelerators": {name: source_digest(name) for name in names if is_outside(name)},
+        "files": {name: _digest(name) for name in space.named.files()},
+    }
 
 
 def _digest(file: str) -> str:
