@@ -37,7 +37,14 @@ class Pool(Executor):
 
 
 def _begin() -> None:
-    """Let signals reach the parent alone, which ends its workers in order; end when it is killed."""
+    """Let signals reach the parent alone, which ends its workers in order; end when it is killed.
+
+    A worker has one core: NumPy's library for matrices takes one thread, for with more they hinder each other.
+    """
+    import numpy as np  # noqa: F401  # whose library is then there to be limited
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
     atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
