@@ -32,12 +32,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 """Okabe and Ito's, which colour-blind readers tell apart, but for their yellow, which is faint on white."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
 GREY, FAINT, INK = "#8a8f98", "#c9cdd3", "#1f2937"
-SCALE = "Cividis"
+SCALE = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#dcc64f"]
+"""Cividis without its end, which is faint on white; readers of all kinds of sight see the same order."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 LOG_FROM = 10.0
 """Greatest ÷ least from which an axis is logarithmic."""
 LEVELS = 12
 """Values of an axis up to which parallel coordinates place them side by side, each with its name."""
+FEW_DECADES = 1000.0
+"""Greatest ÷ least up to which a logarithmic axis has ticks between powers of ten."""
 CEILINGS = 6
 """Peaks of a kind that a roofline draws; of more the least and the greatest."""
 OF_HOVER = ("cycles", "seconds", "energy_pj", "area_mm2", "utilization", "dram_bytes", "bandwidth_gb_s", "bound_by")
@@ -58,15 +61,15 @@ def fronts(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray[Any, np.dt
     return front
 
 
-def hovers(frame: pd.DataFrame, units: Units | None = None) -> list[str]:
+def hovers(done: pd.DataFrame, units: Units | None = None) -> list[str]:
     """Return what a label of each finished point says: chip, work, parameters, results."""
-    done = finished(frame)
-    names = ["chip", "work", *axes_of(frame), *(name for name in OF_HOVER if name in done)]
+    names = ["chip", "work", *axes_of(done), *(name for name in OF_HOVER if name in done)]
     lines = []
     for name in names:
         measured = quantity(name, units)
         label = html.escape({"bound_by": "bound by"}.get(name, measured.label))
-        lines.append([f"{label}: <b>{html.escape(shown(value, measured))}</b>" for value in done[name]])
+        texts = {value: f"{label}: <b>{html.escape(shown(value, measured))}</b>" for value in done[name].unique()}
+        lines.append([texts.get(value) or f"{label}: –" for value in done[name]])
     return ["<br>".join(line) for line in zip(*lines, strict=True)]
 
 
@@ -93,8 +96,8 @@ def pareto(
     along, title_x = scaled(done[x].to_numpy(np.float64), quantity(x))
     up, title_y = scaled(done[y].to_numpy(np.float64), quantity(y))
     front = fronts(frame, (x, y))
-    text = hovers(frame, units)
     drawn = _drawn(done, rows)
+    text = _labels(done, drawn, units)
     for chip, work, colour, symbol in _styles(done):
         mine = ((done["chip"] == chip) & (done["work"] == work)).to_numpy()
         order = np.flatnonzero(mine & front)
@@ -130,34 +133,38 @@ def fronts_of_three(
     along, title_x = scaled(done[first].to_numpy(np.float64), quantity(first))
     up, title_y = scaled(done[second].to_numpy(np.float64), quantity(second))
     depth, title = scaled(done[third].to_numpy(np.float64), quantity(third))
-    front, text, drawn = fronts(frame, objectives), hovers(frame, units), _drawn(done, rows)
-    rest = _points(along, up, np.flatnonzero(drawn & ~front), text, "beaten", FAINT, "circle")
+    front, drawn = fronts(frame, objectives), _drawn(done, rows)
+    text = _labels(done, drawn, units)
+    rest = _points(along, up, np.flatnonzero(drawn & ~front), text, "not on a front", FAINT, "circle")
     rest.marker.update(size=5, line={"width": 0})
     figure.add_trace(rest)
-    shapes = itertools.cycle(SYMBOLS)
-    for (chip, work), symbol in zip(groups(done), shapes, strict=False):
+    for (chip, work), symbol in zip(groups(done), itertools.cycle(SYMBOLS), strict=False):
         mine = ((done["chip"] == chip) & (done["work"] == work)).to_numpy()
         which = np.flatnonzero(mine & drawn & front)
-        trace = _points(along, up, which, text, f"{chip} · {work}", GREY, symbol)
-        trace.marker.update(size=9, color=_numbers(depth[which]), coloraxis="coloraxis", opacity=1)
-        figure.add_trace(trace)
+        name = f"{chip} · {work}"
+        trace = _points(along, up, which, text, name, GREY, symbol)
+        edge = {"color": INK, "width": 0.8}
+        trace.marker.update(size=10, color=_numbers(depth[which]), coloraxis="coloraxis", opacity=1, line=edge)
+        trace.showlegend = False
+        legend = {"color": "white", "symbol": symbol, "size": 9, "line": edge}
+        figure.add_traces([trace, go.Scatter(x=[None], y=[None], mode="markers", marker=legend, name=name)])
     bar = {"title": {"text": title, "side": "right"}, "thickness": 14, "outlinewidth": 0}
     figure.update_layout(coloraxis={"colorscale": SCALE, "colorbar": bar})
     _axes(figure, along, title_x, up, title_y)
-    figure.update_layout(showlegend=True)
     return figure
 
 
 def roofline(frame: pd.DataFrame, units: Units | None = None, rows: Sequence[int] | None = None) -> go.Figure:
     """Draw all points below their ceilings: performed MACs per second against performed MACs per byte of DRAM.
 
-    Slopes are peaks of DRAM channels, levels peaks of multipliers: all that the designs have, or the least and the
-    greatest of many.
+    Slopes are peaks of DRAM channels, levels those of the units that compute: all that the designs have, or the least
+    and the greatest of many.
     """
     import plotly.graph_objects as go
 
     done, figure = finished(frame), go.Figure()
-    placed, text, drawn = place_points(frame), hovers(frame, units), _drawn(done, rows)
+    placed, drawn = place_points(frame), _drawn(done, rows)
+    text = _labels(done, drawn, units)
     intensity, rate = placed["intensity"].to_numpy(np.float64), placed["macs_per_s"].to_numpy(np.float64)
     peaks, channels = ceilings(frame, CEILINGS)
     factor, title = _of_rates(rate, peaks)
@@ -168,19 +175,19 @@ def roofline(frame: pd.DataFrame, units: Units | None = None, rows: Sequence[int
     for level in peaks:
         begin = level / channels[-1]
         name = shown(float(level), quantity("peak_macs_per_s"))
-        _ceiling(figure, [begin, high], [level * factor, level * factor], f"multipliers {name}", "top left", at_end=True)
+        _ceiling(figure, [begin, high], [level * factor, level * factor], f"compute {name}", "top left", at_end=True)
     for channel in channels:
         end = peaks[-1] / channel
         name = shown(float(channel) / 1e9, quantity("peak_bandwidth_gb_s"))
         _ceiling(
-            figure, [low, end], [low * channel * factor, end * channel * factor], f"DRAM {name}", "top right",
+            figure, [low, end], [low * channel * factor, end * channel * factor], f"DRAM {name}", "bottom right",
             at_end=False,
         )  # fmt: skip
     for chip, work, colour, symbol in _styles(done):
         mine = ((done["chip"] == chip) & (done["work"] == work)).to_numpy()
         which = np.flatnonzero(mine & drawn & np.isfinite(intensity))
         figure.add_trace(_points(intensity, rate * factor, which, text, f"{chip} · {work}", colour, symbol))
-    _axes(figure, intensity, "operational intensity (performed MACs per DRAM byte)", rate, title)
+    _axes(figure, np.array([low, high]), "operational intensity (performed MACs per DRAM byte)", rate * factor, title)
     figure.update_xaxes(type="log", range=[float(np.log10(low)), float(np.log10(high))])
     bottom = min(rate.min(), low * channels[0] if len(channels) else rate.min()) * factor
     figure.update_yaxes(
@@ -245,9 +252,11 @@ def one_at_a_time(table: pd.DataFrame, chip: str, work: str, units: Units | None
             )
         ]
         _bars(figure, place, axes, grown - 1, hover, COLOURS[0], "one at a time", base=1.0)
-        figure.update_xaxes(title_text=f"{measured.label} ÷ least (×)", row=1, col=place)
+        most = float(np.nanmax(grown)) if np.isfinite(grown).any() else 1.0
+        room = [1 - 0.02 * (most - 1), 1 + 1.2 * (most - 1 or 1.0)]
+        figure.update_xaxes(title_text=f"{measured.label} ÷ least (×)", range=room, nticks=6, row=1, col=place)
         figure.add_vline(x=1, line={"color": INK, "width": 1}, row=1, col=place)
-    return _sized(figure, axes)
+    return _sized(figure, axes, 1)
 
 
 def variance(table: pd.DataFrame, chip: str, work: str) -> go.Figure:
@@ -262,11 +271,11 @@ def variance(table: pd.DataFrame, chip: str, work: str) -> go.Figure:
         method = mine["method"].dropna().iloc[0] if mine["method"].notna().any() else CONSTANT
         first, total = (100 * mine[name].to_numpy(np.float64) for name in ("first_order", "total"))
         if method == FULL_GRID:
-            _bars(figure, place, axes, first, _shares(axes, first, "alone"), COLOURS[0], "alone (first order)")
             _bars(
                 figure, place, axes, total, _shares(axes, total, "with interactions"), COLOURS[5],
                 "with interactions (total)",
             )  # fmt: skip
+            _bars(figure, place, axes, first, _shares(axes, first, "alone"), COLOURS[0], "alone (first order)")
         elif method == CONSTANT:
             figure.add_annotation(
                 text="does not vary", x=50, y=0.5, yref="y domain", showarrow=False, row=1, col=place
@@ -278,12 +287,12 @@ def variance(table: pd.DataFrame, chip: str, work: str) -> go.Figure:
                 for text, by_chance in zip(_shares(axes, first, "correlation ratio"), chance, strict=True)
             ]
             _bars(figure, place, axes, first, hover, COLOURS[4], "correlation ratio (no full grid)")
-        figure.update_xaxes(title_text="share of variance (%)", range=[0, 104], row=1, col=place)
-    return _sized(figure, axes)
+        figure.update_xaxes(title_text="share of variance (%)", range=[0, 118], tickvals=[0, 25, 50, 75, 100], row=1, col=place)
+    return _sized(figure, axes, 2)
 
 
 def _points(
-    x: Floats, y: Floats, which: Any, text: list[str], name: str, colour: str, symbol: str, front: Any = None
+    x: Floats, y: Floats, which: Any, text: dict[int, str], name: str, colour: str, symbol: str, front: Any = None
 ) -> go.Scatter:
     import plotly.graph_objects as go
 
@@ -310,7 +319,7 @@ def _ceiling(figure: go.Figure, x: list[float], y: list[float], name: str, posit
 def _of_rates(rate: Floats, peaks: Floats) -> tuple[float, str]:
     """Return by what rates are multiplied, and the axis' title."""
     values, title = scaled(np.array([max(rate.max(), peaks.max())]), quantity("peak_macs_per_s"))
-    return float(values[0] / max(rate.max(), peaks.max())), title.replace("peak of the multipliers", "performed work")
+    return float(values[0] / max(rate.max(), peaks.max())), title.replace("peak of the units", "performed work")
 
 
 def _styles(done: pd.DataFrame) -> list[tuple[str, str, str, str]]:
@@ -321,6 +330,12 @@ def _styles(done: pd.DataFrame) -> list[tuple[str, str, str, str]]:
         (chip, work, COLOURS[chips.index(chip) % len(COLOURS)], SYMBOLS[works.index(work) % len(SYMBOLS)])
         for chip, work in pairs
     ]
+
+
+def _labels(done: pd.DataFrame, drawn: Any, units: Units | None) -> dict[int, str]:
+    """Return the labels of the rows that are drawn."""
+    rows = np.flatnonzero(drawn)
+    return dict(zip(rows.tolist(), hovers(done.iloc[rows], units), strict=True))
 
 
 def _drawn(done: pd.DataFrame, rows: Sequence[int] | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -388,10 +403,13 @@ def _axes(figure: go.Figure, x: Floats, title_x: str, y: Floats, title_y: str) -
     figure.update_layout(**_layout(), margin={"l": 70, "r": 24, "t": 24, "b": 56}, dragmode="select")
     figure.update_layout(showlegend=sum(trace.showlegend is not False for trace in figure.data) > 1)
     for update, values, title in ((figure.update_xaxes, x, title_x), (figure.update_yaxes, y, title_y)):
-        log = {"type": "log", "minor": {"ticks": "outside", "ticklen": 3}} if _is_log(values) else {}
-        update(title_text=title, exponentformat="none", separatethousands=True, **log)
-        if log:
-            update(tickformat=",~r", dtick="D2" if np.nanmax(values) / np.nanmin(values) < 1e3 else 1)
+        update(title_text=title, exponentformat="none", separatethousands=True)
+        if _is_log(values):
+            known = values[np.isfinite(values)]
+            steps = (1, 2, 5) if known.max() / known.min() < FEW_DECADES else (1,)
+            decades = range(int(np.log10(known.min())) - 3, int(np.log10(known.max())) + 4)
+            ticks = [step * 10.0**decade for decade in decades for step in steps]
+            update(type="log", tickvals=ticks, ticktext=[f"{tick:,.6g}" for tick in ticks])
 
 
 def _layout(height: int = 400) -> dict[str, Any]:
@@ -429,16 +447,22 @@ def _bars(
 ) -> None:  # fmt: skip
     import plotly.graph_objects as go
 
-    texts = [f"{base + value:.3g}" if np.isfinite(value) else "" for value in values]
+    texts = [_short(base + value) for value in values]
     figure.add_trace(
         go.Bar(
             x=_numbers(values), y=axes, base=base, orientation="h", marker={"color": colour}, name=name,
             legendgroup=name, showlegend=place == 1 and base == 0, customdata=hover,
-            hovertemplate="%{customdata}<extra></extra>", text=texts, textposition="auto", cliponaxis=False,
+            hovertemplate="%{customdata}<extra></extra>", text=texts, textposition="outside", cliponaxis=False,
             textfont={"size": 11},
         ),
         row=1, col=place,
     )  # fmt: skip
+
+
+def _short(value: float) -> str:
+    if not np.isfinite(value):
+        return ""
+    return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.1g}" if abs(value) >= 1e-9 else "0"
 
 
 def _shares(axes: list[str], shares: Floats, what: str) -> list[str]:
@@ -452,11 +476,14 @@ def _at(axis: str, values: Any, units: Units | None) -> str:
     return html.escape(", ".join(shown(v, quantity(k, units)) for k, v in zip(keys, values, strict=True)))
 
 
-def _sized(figure: go.Figure, axes: list[str]) -> go.Figure:
+def _sized(figure: go.Figure, axes: list[str], bars: int) -> go.Figure:
+    """Give each bar its room; ``bars`` is how many an axis has."""
+    inner, above = (16 + 18 * bars) * max(1, len(axes)), 30 if bars == 1 else 64
     figure.update_layout(
-        **_layout(height=120 + 44 * max(1, len(axes))), margin={"l": 40, "r": 24, "t": 70, "b": 50},
-        barmode="group", bargap=0.25,
+        **_layout(height=inner + above + 56), margin={"l": 40, "r": 24, "t": above, "b": 56}, barmode="group", bargap=0.3,
     )  # fmt: skip
-    figure.update_layout(legend={"yanchor": "bottom", "y": 1.0 + 30 / (44 * max(1, len(axes)))})
+    figure.update_layout(
+        legend={"yanchor": "bottom", "y": 1 + 26 / inner, "traceorder": "reversed"}, showlegend=bars > 1
+    )
     figure.update_yaxes(title_text="axis", col=1)
     return figure

@@ -34,7 +34,7 @@
       const hidden = (chosen.chip && trace.meta.chip !== chosen.chip) || (chosen.work && trace.meta.work !== chosen.work);
       return { ...trace, visible: !hidden };
     }
-    if (trace.mode !== "markers") return trace;
+    if (trace.mode !== "markers" || !trace.customdata) return trace;
     const which = trace.customdata.map((row) => place.get(row));
     const few = (values) => values.filter((_, position) => mask[which[position]]);
     const marker = { ...trace.marker };

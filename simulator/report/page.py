@@ -50,7 +50,7 @@ def report_page(study: Study, most: int = MOST) -> str:
     scatters, others = _figures(study, rows, table)
     data = {
         "rows": rows.tolist(),
-        "hover": [figures.hovers(frame, units)[row] for row in rows] if len(done) else [],
+        "hover": figures.hovers(done.iloc[rows], units),
         "chip": done["chip"].iloc[rows].tolist(),
         "work": done["work"].iloc[rows].tolist(),
         "front": ranks[rows].tolist(),

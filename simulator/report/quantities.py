@@ -54,7 +54,7 @@ RESULTS = {
     "macs_performed": Quantity("performed MACs", "MAC"),
     "utilization": Quantity("utilisation", "%", 100.0),
     "bound_cycles": Quantity("bound", CYCLES),
-    "peak_macs_per_s": Quantity("peak of the multipliers", "MAC/s"),
+    "peak_macs_per_s": Quantity("peak of the units", "MAC/s"),
     "peak_bandwidth_gb_s": Quantity("peak of the DRAM channel", "B/s", 1e9),
 }
 

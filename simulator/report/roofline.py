@@ -48,7 +48,7 @@ def roofline(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ceilings(frame: pd.DataFrame, most: int) -> tuple[Floats, Floats]:
-    """Return the different peaks of multipliers (MAC/s) and DRAM channels (B/s) of all designs, ascending.
+    """Return the different peaks of the units that compute (MAC/s) and DRAM channels (B/s) of all designs, ascending.
 
     Args:
         frame: the dataset.
