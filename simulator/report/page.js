@@ -45,11 +45,28 @@
     };
   };
 
-  const drawScatters = (mask) => {
-    for (const [id, figure] of scatters) {
-      const layout = { ...figure.layout, selections: [] };
-      Plotly.react(id, figure.data.map((trace) => kept(trace, mask)), layout, config);
-    }
+  const drawScatter = (id, figure, mask) => {
+    const layout = { ...figure.layout, selections: [] };
+    Plotly.react(id, figure.data.map((trace) => kept(trace, mask)), layout, config);
+    listen(id, {
+      plotly_selected: (event) => {
+        const points = event ? event.points.filter((point) => point.customdata !== undefined) : [];
+        if (!points.length) return;
+        chosen.picked = new Set(points.map((point) => place.get(point.customdata)));
+        update(true);
+      },
+      plotly_deselect: () => {
+        if (!chosen.picked) return;
+        chosen.picked = null;
+        update(true);
+      },
+    });
+  };
+
+  const listen = (id, handlers) => {
+    if (at(id).dataset.listens) return;
+    at(id).dataset.listens = "true";
+    for (const [name, handler] of Object.entries(handlers)) at(id).on(name, handler);
   };
 
   const drawLines = () => {
@@ -66,15 +83,44 @@
     const colours = lines.line.color;
     const line = { ...lines.line, color: few(colours), cmin: Math.min(...colours), cmax: Math.max(...colours) };
     const layout = data.figures.parallel.layout;
-    return Plotly.react("parallel", [{ ...lines, dimensions, line }], layout, config);
+    Plotly.react("parallel", [{ ...lines, dimensions, line }], layout, config);
+    listen("parallel", {
+      plotly_restyle: () => {
+        at("parallel").data[0].dimensions.forEach((dimension, number) => {
+          const range = dimension.constraintrange;
+          brushes[number] = !range || !range.length ? null : Array.isArray(range[0]) ? range : [range];
+        });
+        update(false);
+      },
+    });
   };
 
-  const drawSensitivities = () => {
-    for (const [id, figure] of sensitivities) {
-      const div = at(id), pair = div.closest(".pair");
+  const hideSensitivities = () => {
+    for (const [id] of sensitivities) {
+      const pair = at(id).closest(".pair");
       pair.hidden = (chosen.chip && pair.dataset.chip !== chosen.chip) || (chosen.work && pair.dataset.work !== chosen.work);
-      if (!pair.hidden && !div.data) Plotly.newPlot(div, figure.data, figure.layout, config);
     }
+  };
+
+  // Figures are drawn one after the other, those in view first, so that the page answers in between.
+  let waiting = [];
+  let timer = null;
+  const step = () => {
+    const next = waiting.shift();
+    timer = next ? setTimeout(step) : null;
+    if (next) next.draw();
+    else document.documentElement.dataset.ready = "true";
+  };
+  const draw = (tasks) => {
+    document.documentElement.dataset.ready = "false";
+    const distance = ({ id }) => {
+      const box = at(id).getBoundingClientRect();
+      return Math.max(0, -box.bottom, box.top - innerHeight);
+    };
+    const far = new Map(tasks.map((task) => [task, distance(task)]));
+    const ids = new Set(tasks.map(({ id }) => id));
+    waiting = [...tasks.sort((a, b) => far.get(a) - far.get(b)), ...waiting.filter(({ id }) => !ids.has(id))];
+    if (timer === null) timer = setTimeout(step);
   };
 
   const cell = (row, kind, text, number) => {
@@ -146,10 +192,15 @@
       chosen.picked ? `${chosen.picked.size.toLocaleString("en")} picked` : "",
     ].filter(Boolean).join(", ");
     at("clear").disabled = !(brushed || chosen.picked || chosen.chip || chosen.work);
-    drawScatters(mask);
     drawTable(mask);
-    drawSensitivities();
-    return withLines ? drawLines() : null;
+    hideSensitivities();
+    draw([
+      ...scatters.map(([id, figure]) => ({ id, draw: () => drawScatter(id, figure, mask) })),
+      ...(withLines ? [{ id: "parallel", draw: drawLines }] : []),
+      ...sensitivities
+        .filter(([id]) => !at(id).data && !at(id).closest(".pair").hidden)
+        .map(([id, figure]) => ({ id, draw: () => Plotly.newPlot(id, figure.data, figure.layout, config) })),
+    ]);
   };
 
   for (const name of ["chip", "work"]) {
@@ -169,25 +220,4 @@
 
   drawHead();
   update(true);
-  at("parallel").on("plotly_restyle", () => {
-    at("parallel").data[0].dimensions.forEach((dimension, number) => {
-      const range = dimension.constraintrange;
-      brushes[number] = !range || !range.length ? null : Array.isArray(range[0]) ? range : [range];
-    });
-    update(false);
-  });
-  for (const [id] of scatters) {
-    at(id).on("plotly_selected", (event) => {
-      const points = event ? event.points.filter((point) => point.customdata !== undefined) : [];
-      if (!points.length) return;
-      chosen.picked = new Set(points.map((point) => place.get(point.customdata)));
-      setTimeout(() => update(true));
-    });
-    at(id).on("plotly_deselect", () => {
-      if (!chosen.picked) return;
-      chosen.picked = null;
-      setTimeout(() => update(true));
-    });
-  }
-  document.documentElement.dataset.ready = "true";
 })();

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-MOST = 4000
+MOST = 3000
 """Points drawn at most; of more, all fronts and best points, and others drawn by lot."""
 SEED = 0
 REASONS = 20
