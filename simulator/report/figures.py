@@ -244,6 +244,7 @@ def one_at_a_time(table: pd.DataFrame, chip: str, work: str, units: Units | None
     for place, objective in enumerate(objectives, 1):
         mine = own[own["objective"] == objective].set_index("axis").reindex(axes)
         measured, grown = quantity(objective), (mine["high"] / mine["best"]).to_numpy(np.float64)
+        grown = np.where(mine["compared"] > 1, grown, np.nan)
         hover = [
             f"<b>{html.escape(axis)}</b><br>least {shown(low, measured)} at {_at(axis, at_low, units)}"
             f"<br>greatest {shown(high, measured)} at {_at(axis, at_high, units)}<br>of {compared:.0f} points"
@@ -252,6 +253,9 @@ def one_at_a_time(table: pd.DataFrame, chip: str, work: str, units: Units | None
             )
         ]
         _bars(figure, place, axes, grown - 1, hover, COLOURS[0], "one at a time", base=1.0)
+        for axis in (axis for axis, ratio in zip(axes, grown, strict=True) if not np.isfinite(ratio)):
+            note = {"showarrow": False, "xanchor": "left", "font": {"size": 11, "color": "#5b6472"}}
+            figure.add_annotation(text="nothing to compare", x=1, y=axis, **note, row=1, col=place)
         most = float(np.nanmax(grown)) if np.isfinite(grown).any() else 1.0
         room = [1 - 0.02 * (most - 1), 1 + 1.2 * (most - 1 or 1.0)]
         figure.update_xaxes(title_text=f"{measured.label} ÷ least (×)", range=room, nticks=6, row=1, col=place)
@@ -262,7 +266,13 @@ def one_at_a_time(table: pd.DataFrame, chip: str, work: str, units: Units | None
 def variance(table: pd.DataFrame, chip: str, work: str) -> go.Figure:
     """Draw each axis' share of the variance of each objective: alone, and with all its interactions (Sobol indices).
 
-    Where the points are no full grid, the correlation ratio of each axis alone. Arguments as of `one_at_a_time`.
+    Where the points are no full grid, the correlation ratio of each axis alone.
+
+    Args:
+        table: of `simulator.report.sensitivity`.
+        chip: of which it is drawn.
+        work: of which it is drawn.
+
     """
     own, objectives, axes = _own(table, chip, work)
     figure = _panels([quantity(name).label for name in objectives])
@@ -384,8 +394,23 @@ def _dimension(done: pd.DataFrame, name: str, units: Units | None, drawn: Any) -
         return {"label": _label(measured.label), "name": name, "values": _numbers(values[drawn]), **named}
     base, title = scaled(column.to_numpy(np.float64), measured)
     values, named = _logged(base)
-    values = np.where(np.isfinite(values), values, np.nanmin(values))
+    if missing := bool(np.isnan(values).any()):
+        named = _below(values, named)
+    values = np.where(np.isnan(values), named["tickvals"][0], values) if missing else values
     return {"label": _label(title), "name": name, "values": _numbers(values[drawn]), **named}
+
+
+def _below(values: Floats, named: dict[str, Any]) -> dict[str, Any]:
+    """Return the ticks of an axis that also has a place, below all others, for points of which nothing is known."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    room = (high - low or abs(high) or 1.0) / 8
+    if not named:
+        step = 10.0 ** np.floor(np.log10(8 * room))
+        step = next(step / part for part in (1, 2, 5) if 8 * room * part / step >= 4)
+        ticks = [tick * step for tick in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+        named = {"tickvals": ticks, "ticktext": [f"{tick:,.6g}" for tick in ticks]}
+    placed = {"tickvals": [low - room, *named["tickvals"]], "ticktext": ["–", *named["ticktext"]]}
+    return {**placed, "range": [low - 1.3 * room, high]}
 
 
 def _of_results() -> tuple[str, ...]:
@@ -396,7 +421,11 @@ def _of_results() -> tuple[str, ...]:
 
 def _label(title: str) -> str:
     """Break a long dotted key so that neighbours do not meet."""
-    return html.escape(title).replace(".", ".<br>", 1).replace(" (", "<br>(", 1) if len(title) > 12 else title
+    escaped = html.escape(title)
+    if len(title) <= 12:
+        return escaped
+    key, bracket, unit = escaped.partition(" (")
+    return f"{key}<br>{bracket[1:]}{unit}" if bracket and len(key) <= 16 else escaped.replace(".", ".<br>", 1)
 
 
 def _axes(figure: go.Figure, x: Floats, title_x: str, y: Floats, title_y: str) -> None:
@@ -431,7 +460,7 @@ def _own(table: pd.DataFrame, chip: str, work: str) -> tuple[pd.DataFrame, list[
     """Return the rows of a chip and work, their objectives, and their axes, of which the last matters most."""
     own = table[(table["chip"] == chip) & (table["work"] == work)]
     objectives = list(dict.fromkeys(own["objective"]))
-    weight = own.groupby("axis", sort=False)["first_order"].max().fillna(0.0)
+    weight = own.fillna({"first_order": 0.0}).groupby("axis", sort=False)["first_order"].max()
     return own, objectives, list(weight.sort_values(kind="stable").index)
 
 

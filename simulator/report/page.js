@@ -74,7 +74,8 @@
     const few = (values) => values.filter((_, index) => mask[index]);
     const dimensions = lines.dimensions.map((dimension, number) => {
       const ranges = brushes[number];
-      const all = dimension.range || [Math.min(...dimension.values), Math.max(...dimension.values)];
+      const low = Math.min(...dimension.values), high = Math.max(...dimension.values);
+      const all = dimension.range || (low < high ? [low, high] : undefined);
       return {
         ...dimension, values: few(dimension.values), range: all,
         constraintrange: ranges ? (ranges.length === 1 ? ranges[0] : ranges) : undefined,
@@ -157,6 +158,8 @@
     }
     at("points").tHead.replaceChildren(row);
   };
+
+  sorting.column = columns.find((column) => column.label === data.sorted) || null;
 
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null);

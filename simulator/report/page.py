@@ -54,6 +54,7 @@ def report_page(study: Study, most: int = MOST) -> str:
         "chip": done["chip"].iloc[rows].tolist(),
         "work": done["work"].iloc[rows].tolist(),
         "front": ranks[rows].tolist(),
+        "sorted": quantity(objectives[0]).label,
         "columns": _columns(done.iloc[rows], [*axes_of(done), *objectives, *OF_TABLE], study),
         "figures": {figure["id"]: _plain(figure["figure"]) for figure in (*scatters, *others)},
     }
@@ -88,11 +89,15 @@ def report_page(study: Study, most: int = MOST) -> str:
 
 
 def front_ranks(done: pd.DataFrame, objectives: Sequence[str]) -> Rows:
-    """Tell of each finished point: 0, beaten; 1, on the front of its chip and work; 2, no chip beats it on its work."""
-    columns = list(objectives)
-    ranks = figures.fronts(done, columns).astype(np.int64)
+    """Tell of each finished point: 0, beaten; 1, on the front of its chip and work; 2, no chip beats it on its work.
+
+    A chip and work of which an objective is never known is judged by the others.
+    """
+    ranks = np.zeros(len(done), np.int64)
+    for rows in done.groupby(["chip", "work"]).indices.values():
+        ranks[rows] = pareto_front(done.iloc[rows][list(objectives)].dropna(axis=1, how="all"))
     for rows in done.groupby("work").indices.values():
-        ranks[rows] += pareto_front(done.iloc[rows][columns])
+        ranks[rows] += ranks[rows] * pareto_front(done.iloc[rows][list(objectives)])
     return ranks
 
 
@@ -213,7 +218,7 @@ def _unknown(done: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
         missing = int(done[name].isna().sum()) if name in done else len(done)
         if missing:
             who = "any point" if missing == len(done) else f"{missing:,} of {len(done):,} points"
-            found.append(f"The {quantity(name).label} of {who} is not known.")
+            found.append(f"The {quantity(name).label} of {who} is not known; no front that asks for it shows them.")
     return found
 
 

@@ -123,6 +123,7 @@ def shown(value: Any, measured: Quantity) -> str:
         if power:
             return f"{base / 2**power:,.6g} {BINARY[power]}B"
     if measured.unit in PREFIXED and base:
+        base = float(f"{base:.4g}")
         power = min(max(3 * math.floor(math.log10(abs(base)) / 3 + 1e-12), min(PREFIXES)), max(PREFIXES))
         return f"{_digits(base / 10.0**power)} {PREFIXES[power]}{measured.unit}"
     if measured.unit == "%":
