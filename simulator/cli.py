@@ -55,6 +55,7 @@ def main() -> None:
 
 
 for command in (
-    run, compare, reproduce, sweep, report, extract, inspect, convert, profile, kept, workloads, show, list_all, price, shares,
+    run, compare, reproduce, sweep, report, extract, inspect, convert, profile, kept, workloads, show, list_all, price,
+    shares,
 ):  # fmt: skip
     main.add_command(command)

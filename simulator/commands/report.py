@@ -29,7 +29,7 @@ def report(folder: Path, out: Path | None, as_json: bool) -> None:
         partial.write_text(text, "utf-8")
     points, done = len(study.frame), len(finished(study.frame))
     if as_json:
-        document = {"schema_version": 1, "sweep": study.name, "points": points, "failed": points - done, "out": str(page)}
-        click.echo(json.dumps(document))
+        document = {"sweep": study.name, "points": points, "failed": points - done, "out": str(page)}
+        click.echo(json.dumps({"schema_version": 1, **document}))
     else:
         click.echo(f"{study.name}: {points:,} points, {points - done:,} failed; report in {page}")

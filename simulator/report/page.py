@@ -16,6 +16,7 @@ from simulator.report.quantities import axes_of, finished, quantity, shown
 from simulator.report.roofline import has_roofline
 from simulator.report.sensitivity import CONSTANT, FULL_GRID, sensitivity
 from simulator.report.study import Study
+from simulator.report.style import groups, hovers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def report_page(study: Study, most: int = MOST) -> str:
     scatters, others = _figures(study, rows, table)
     data = {
         "rows": rows.tolist(),
-        "hover": figures.hovers(done.iloc[rows], units),
+        "hover": hovers(done.iloc[rows], units),
         "chip": done["chip"].iloc[rows].tolist(),
         "work": done["work"].iloc[rows].tolist(),
         "front": ranks[rows].tolist(),
@@ -106,7 +107,8 @@ def best_points(done: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     found = []
-    for (chip, work), rows in sorted(done.groupby(["chip", "work"]).indices.items()):
+    for chip, work in groups(done):
+        rows = np.flatnonzero((done["chip"] == chip) & (done["work"] == work))
         for objective in objectives:
             values = done[objective].to_numpy(np.float64)[rows]
             if np.isfinite(values).any():
@@ -115,7 +117,7 @@ def best_points(done: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
 
 
 def drawn_rows(front: np.ndarray[Any, np.dtype[np.bool_]], best: Sequence[int], most: int) -> Rows:
-    """Choose the rows that are drawn: all, or the front, the best and as many others, drawn by lot, as there is room for.
+    """Choose the rows that are drawn: all, or the front, the best and, by lot, as many others as there is room for.
 
     A front of more than ``most`` points is thinned by lot as well.
     """
@@ -143,13 +145,15 @@ def _figures(study: Study, rows: Rows, table: pd.DataFrame) -> tuple[list[dict[s
         scatters.append(_named(f"front-{'-'.join(three)}", f"{names[0]}, {names[1]} and {names[2]}", figure, "three"))
     if has_roofline(frame):
         scatters.append(_named("roofline", "Roofline", figures.roofline(frame, units, chosen), "roofline"))
-    others = [_named("parallel", "Parallel coordinates", figures.parallel(frame, objectives, units, chosen), "parallel")]
-    for place, (chip, work) in enumerate(figures.groups(finished(frame))):
+    lines = figures.parallel(frame, objectives, units, chosen)
+    others = [_named("parallel", "Parallel coordinates", lines, "parallel")]
+    for place, (chip, work) in enumerate(groups(finished(frame))):
         if len(table[(table["chip"] == chip) & (table["work"] == work)]):
             pair = {"chip": chip, "work": work}
             alone = figures.one_at_a_time(table, chip, work, units)
+            shares = figures.variance(table, chip, work)
             others.append(_named(f"alone-{place}", "One at a time", alone, "sensitivity") | pair)
-            others.append(_named(f"variance-{place}", "Variance", figures.variance(table, chip, work), "sensitivity") | pair)
+            others.append(_named(f"variance-{place}", "Variance", shares, "sensitivity") | pair)
     return scatters, others
 
 
@@ -200,7 +204,9 @@ def _best(done: pd.DataFrame, best: pd.DataFrame, study: Study) -> list[dict[str
             "work": work,
             "objective": quantity(objective).label,
             "results": [shown(done[name].iloc[row], quantity(name)) for name in study.objectives],
-            "settings": ", ".join(f"{name} {shown(done[name].iloc[row], quantity(name, study.units))}" for name in axes),
+            "settings": ", ".join(
+                f"{each} {shown(done[each].iloc[row], quantity(each, study.units))}" for each in axes
+            ),
         }
         for chip, work, objective, row in best.itertuples(index=False)
     ]
@@ -226,4 +232,3 @@ def _embedded(data: Any) -> str:
     """Return JSON that ends no script."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-

@@ -45,10 +45,10 @@ def _of_sorted(rows: Floats) -> Mask:
     """Tell which of distinct rows in lexicographic order are not dominated: by an earlier row, or not at all."""
     objectives = rows.shape[1]
     if objectives == 1:
-        return np.arange(len(rows)) == 0
+        return np.asarray(np.arange(len(rows)) == 0, np.bool_)
     if objectives == 2:
         least = np.minimum.accumulate(rows[:, 1])
-        return np.concatenate([[True], rows[1:, 1] < least[:-1]])
+        return np.asarray(np.append(True, rows[1:, 1] < least[:-1]), np.bool_)
     return _of_three(rows) if objectives == 3 else _of_many(rows)
 
 
@@ -73,7 +73,7 @@ def _of_many(rows: Floats) -> Mask:
     left = np.arange(len(rows))
     while len(left):
         block, rest = left[:BLOCK], left[BLOCK:]
-        within = (rows[block][:, None] <= rows[block][None]).all(axis=2)
+        within: Mask = np.all(rows[block][:, None] <= rows[block][None], axis=2)
         np.fill_diagonal(within, False)
         mine = block[~within.any(axis=0)]
         found[mine] = True

@@ -1,7 +1,7 @@
 """The roofline of all points (Williams, Waterman, Patterson, CACM 52(4), 2009): work per byte against work per second.
 
-Work is multiply-accumulates that the chip performed, bytes those that crossed the DRAM's bus, so that no point lies above
-the ceilings of its own design.
+Work is multiply-accumulates that the chip performed, bytes are those that crossed the DRAM's bus; so no point lies
+above the ceilings of its own design.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.report.pareto import Floats
-from simulator.report.quantities import axes_of, finished, objectives_of
+from simulator.report.quantities import axes_of, objectives_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +84,8 @@ def sensitivity(
         One row per chip, work, objective and axis that has more than one value: ``best`` of the objective, ``low`` and
         ``high`` of it along the axis alone, all others as at the best point, ``at_low`` and ``at_high``, where on the
         axis, and ``compared``, of how many points; then ``method``, how the share of the variance was found:
-        ``full grid`` with ``first_order`` and ``total``, ``correlation ratio`` with ``first_order`` and ``chance``, what
-        it is about by chance alone, or ``does not vary``; ``values`` of the axis and ``points``.
+        ``full grid`` with ``first_order`` and ``total``, ``correlation ratio`` with ``first_order`` and ``chance``,
+        what it is about by chance alone, or ``does not vary``; ``values`` of the axis and ``points``.
 
     """
     import pandas as pd
@@ -105,8 +105,8 @@ def sensitivity(
             if there.any():
                 here = {name: codes[there] for name, codes in varied.items()}
                 sizes = {name: int(codes.max()) + 1 for name, codes in varied.items()}
-                for row in _of_objective(own[there], y[there], here, sizes):
-                    rows.append({"chip": chip, "work": work, "objective": objective, **row})
+                which = {"chip": chip, "work": work, "objective": objective}
+                rows += [{**which, **row} for row in _of_objective(own[there], y[there], here, sizes)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -30,7 +30,8 @@ axes:
 
 def costs(setting: Mapping[str, Any], scale: float = 1.0) -> dict[str, float]:
     """Cycles, energy and area that pull in different directions."""
-    blocks, rate, size = (setting.get(key, default) or default for key, default in zip(AXES, (4, 4e9, 8192), strict=True))
+    plain = zip(AXES, (4, 4e9, 8192), strict=True)
+    blocks, rate, size = (setting.get(key, default) or default for key, default in plain)
     compute, channel = 4e6 * scale / blocks, 4e6 * scale * CLOCK / rate / (1 + size / 1e5)
     return {
         "cycles": round(max(compute, channel) + 0.1 * min(compute, channel)),
@@ -49,8 +50,9 @@ def row(chip: str, work: str, setting: Mapping[str, Any], cost: Mapping[str, flo
         "macs_dense": 3 * macs, "macs_effectual": macs // 2, "macs_performed": macs,
         "utilization": macs / (1000 * cycles), "bound_cycles": cycles // 2, "bound_by": "dram",
         "bandwidth_gb_s": moved / seconds / 1e9, "peak_macs_per_s": 1000 * CLOCK * setting.get("array.blocks", 4),
-        "peak_bandwidth_gb_s": setting.get("dram.bandwidth", 16e9) / 1e9 * 10, "trace_digest": "t", "config_digest": "c",
-        "version": "0.1.0", "host": "h", "started": "2026-01-01T00:00:00.000+00:00", "spent_s": 0.01,
+        "peak_bandwidth_gb_s": setting.get("dram.bandwidth", 16e9) / 1e9 * 10, "trace_digest": "t",
+        "config_digest": "c", "version": "0.1.0", "host": "h", "started": "2026-01-01T00:00:00.000+00:00",
+        "spent_s": 0.01,
     }  # fmt: skip
 
 
