@@ -110,10 +110,11 @@ def _bars(
     import plotly.graph_objects as go
 
     texts = [_short(base + value) for value in values]
+    new = name not in {trace.name for trace in figure.data}
     figure.add_trace(
         go.Bar(
             x=numbers(values), y=axes, base=base, orientation="h", marker={"color": colour}, name=name,
-            legendgroup=name, showlegend=base == 0 and name not in {trace.name for trace in figure.data}, customdata=hover,
+            legendgroup=name, showlegend=new and base == 0, customdata=hover,
             hovertemplate="%{customdata}<extra></extra>", text=texts, textposition="outside", cliponaxis=False,
             textfont={"size": 11},
         ),
