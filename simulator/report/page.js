@@ -2,10 +2,10 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
-  const config = {
-    responsive: true, displaylogo: false, scrollZoom: false,
-    modeBarButtonsToRemove: ["autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines"],
-  };
+  // Buttons by name: Plotly's own set has one that sends a figure and its data to a server.
+  const configOf = (...buttons) => ({ responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtons: [buttons] });
+  const config = configOf("toImage", "zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d");
+  const plain = configOf("toImage");
   const shownRows = 100;
   const place = new Map(data.rows.map((row, index) => [row, index]));
   const figures = Object.entries(data.figures);
@@ -84,7 +84,7 @@
     const colours = lines.line.color;
     const line = { ...lines.line, color: few(colours), cmin: Math.min(...colours), cmax: Math.max(...colours) };
     const layout = data.figures.parallel.layout;
-    Plotly.react("parallel", [{ ...lines, dimensions, line }], layout, config);
+    Plotly.react("parallel", [{ ...lines, dimensions, line }], layout, plain);
     listen("parallel", {
       plotly_restyle: () => {
         at("parallel").data[0].dimensions.forEach((dimension, number) => {
@@ -202,7 +202,7 @@
       ...(withLines ? [{ id: "parallel", draw: drawLines }] : []),
       ...sensitivities
         .filter(([id]) => !at(id).data && !at(id).closest(".pair").hidden)
-        .map(([id, figure]) => ({ id, draw: () => Plotly.newPlot(id, figure.data, figure.layout, config) })),
+        .map(([id, figure]) => ({ id, draw: () => Plotly.newPlot(id, figure.data, figure.layout, plain) })),
     ]);
   };
 

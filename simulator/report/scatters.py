@@ -123,7 +123,7 @@ def fronts_of_three(
         legend = {"color": "white", "symbol": symbol, "size": 9, "line": edge}
         figure.add_traces([trace, go.Scatter(x=[None], y=[None], mode="markers", marker=legend, name=name)])
     bar = {"title": {"text": title, "side": "right"}, "thickness": 14, "outlinewidth": 0}
-    lay_out(figure, along, title_x, up, title_y, coloraxis={"colorscale": SCALE, "colorbar": bar})
+    lay_out(figure, along, title_x, up, title_y, coloraxis={"colorscale": SCALE, "colorbar": bar, **_reach(depth)})
     return figure
 
 
@@ -167,6 +167,12 @@ def roofline(frame: pd.DataFrame, units: Units | None = None, rows: Sequence[int
     for axis, ends in (("xaxis", wide), ("yaxis", tall)):
         figure.layout[axis].update(type="log", range=[float(end) for end in np.log10(ends)])
     return figure
+
+
+def _reach(values: Floats) -> dict[str, float]:
+    """Return the ends of a scale of colours, which stay when points are filtered."""
+    known = values[np.isfinite(values)]
+    return {"cmin": float(known.min()), "cmax": float(known.max())} if len(known) else {}
 
 
 def _ceiling(figure: go.Figure, x: list[float], y: list[float], name: str, position: str, at_end: bool) -> None:

@@ -124,7 +124,7 @@ def lay_out(figure: go.Figure, x: Floats, title_x: str, y: Floats, title_y: str,
         for name, values, title in (("xaxis", x, title_x), ("yaxis", y, title_y))
     }
     legend = sum(trace.showlegend is not False for trace in figure.data) > 1
-    margin = {"l": 70, "r": 24, "t": 24, "b": 56}
+    margin = {"l": 70, "r": 24, "t": 64 if legend else 32, "b": 56}  # buttons stand above the legend
     figure.update_layout(**layout(), **axes, margin=margin, dragmode="select", showlegend=legend, **more)
 
 

@@ -116,6 +116,11 @@ def test_every_figure_shows_every_point_and_nothing_is_asked_of_the_network(fres
     assert fresh.asked[0].startswith("file:")
 
 
+def test_no_button_sends_figures_anywhere(fresh: Opened) -> None:
+    buttons = fresh.tab.locator(".modebar-btn").evaluate_all("all => all.map((button) => button.dataset.title)")
+    assert set(buttons) == {"Download plot as a PNG", "Zoom", "Pan", "Box Select", "Lasso Select", "Reset axes"}
+
+
 def test_every_axis_has_a_title_with_its_unit(fresh: Opened) -> None:
     plots = fresh.tab.locator(".plot").all()
     assert len(plots) == len(SCATTERS) + 1 + 2 * 4
