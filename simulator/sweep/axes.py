@@ -54,6 +54,11 @@ class Written:
             return cls(repr(value), float(value))
         return cls(str(value), _quantity(str(value))[0])
 
+    @property
+    def unit(self) -> str:
+        """The base unit of the number: B, B/s, Hz, s; empty where it has none."""
+        return _quantity(self.text)[1]
+
 
 def values_of(axis: list[Any] | Range, where: str) -> list[Written]:
     """Return the values of an axis, in order.

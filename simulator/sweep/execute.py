@@ -127,6 +127,7 @@ def _made_with(space: Space) -> dict[str, Any]:
     names = sorted({arch.config.accelerator for arch in space.archs.values()})
     return {
         "version": __version__,
+        "columns": list(columns(space.named)),
         "chips": chips,
         "accelerators": {name: source_digest(name) for name in names if is_outside(name)},
         "files": {name: _digest(name) for name in space.named.files()},

@@ -32,6 +32,8 @@ RESULTS: dict[str, type] = {
     "bound_cycles": int,
     "bound_by": str,
     "bandwidth_gb_s": float,
+    "peak_macs_per_s": float,
+    "peak_bandwidth_gb_s": float,
 }
 OF_RUN = ("host", "started", "spent_s")
 """Columns that differ from run to run; all others are the same whoever runs the point."""
@@ -86,6 +88,8 @@ def _found(result: Result) -> dict[str, Any]:
         **{f"macs_{kind}": count for kind, count in summary["macs"].items()},
         "dram_bytes": summary["dram"]["read_bytes"] + summary["dram"]["write_bytes"],
         "bandwidth_gb_s": summary["dram"]["bandwidth_gb_s"],
+        "peak_macs_per_s": float(max(o.program.peak for o in result.operators) * result.clock),
+        "peak_bandwidth_gb_s": summary["dram"]["peak_gb_s"],
         "bound_cycles": summary["bound"]["cycles"],
         "bound_by": summary["bound"]["by"],
         "trace_digest": result.digests["trace"],

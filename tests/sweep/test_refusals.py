@@ -153,8 +153,10 @@ def test_another_sweep_or_another_version(tmp_path: Path) -> None:
     assert "already holds another sweep" in refused(file, "--workers", "1")
     file.write_text(HEAD)
     kept = tmp_path / "out" / "made_with.json"
-    kept.write_text(kept.read_text().replace(json.loads(kept.read_text())["version"], "0.0.0"))
-    assert "another version" in refused(file, "--workers", "1")
+    said = json.loads(kept.read_text())
+    for other in ({"version": "0.0.0"}, {"columns": said["columns"][:-1]}):
+        kept.write_text(json.dumps({**said, **other}))
+        assert "another version" in refused(file, "--workers", "1")
 
 
 def test_another_trace_in_the_file_of_that_name(tmp_path: Path) -> None:

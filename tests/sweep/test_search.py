@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulator.report import hypervolume
 from simulator.sweep import Stop, carry_out, read_sweep, sweep
 from tests.sweep.sweeps import assert_same, results, written
 
@@ -70,24 +71,22 @@ def test_constraints_hold_in_a_search(tmp_path: Path) -> None:
     assert (found["array.blocks"] * found["array.slices"] <= 12).all()
 
 
-def hypervolume(found: pd.DataFrame, worst: pd.Series, best: pd.Series) -> float:
-    from optuna._hypervolume import compute_hypervolume
-
-    scaled = ((found[OBJECTIVES] - best) / (worst - best)).to_numpy(float)
-    return float(compute_hypervolume(np.unique(scaled, axis=0), np.full(len(OBJECTIVES), 1.1)))
-
-
 @pytest.mark.slow
 def test_nsga2_finds_the_front_with_few_points(tmp_path: Path) -> None:
     every = sweep(written(tmp_path, GRID), tmp_path / "grid", plans=tmp_path / "plans")
     assert (every.status == "ok").all()
     worst, best = every[OBJECTIVES].max(), every[OBJECTIVES].min()
-    whole = hypervolume(every, worst, best)
+
+    def volume(found: pd.DataFrame) -> float:
+        scaled = ((found[OBJECTIVES] - best) / (worst - best)).to_numpy(float)
+        return hypervolume(scaled, np.full(len(OBJECTIVES), 1.1))
+
+    whole = volume(every)
     text = search("nsga2", trials=len(every) * 15 // 100, population=20, objectives=", ".join(OBJECTIVES))
     for seed in range(5):
         out = tmp_path / f"search {seed}"
         found = sweep(written(tmp_path, text.replace("seed: 4", f"seed: {seed}")), out, plans=tmp_path / "plans")
-        share = hypervolume(found, worst, best) / whole
+        share = volume(found) / whole
         print(f"seed {seed}: {len(found)} of {len(every)} points, {share:.4f} of the hypervolume")
         assert len(found) <= 0.15 * len(every)
         assert share >= 0.98

@@ -1,0 +1,35 @@
+"""``skipper report``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The page; DIR/report.html if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def report(folder: Path, out: Path | None, as_json: bool) -> None:
+    """Show what the sweep in DIR found, as one page that works offline.
+
+    Pareto fronts, which parameter matters, parallel coordinates, the roofline; also of a sweep that has not ended.
+    """
+    from simulator.report import read_study, report_page
+    from simulator.report.quantities import finished
+    from simulator.results.folder import require_file, writing
+
+    study = read_study(folder)
+    page = out or folder / "report.html"
+    require_file(page)
+    text = report_page(study)
+    with writing(page) as partial:
+        partial.write_text(text, "utf-8")
+    points, done = len(study.frame), len(finished(study.frame))
+    if as_json:
+        document = {"sweep": study.name, "points": points, "failed": points - done, "out": str(page)}
+        click.echo(json.dumps({"schema_version": 1, **document}))
+    else:
+        click.echo(f"{study.name}: {points:,} points, {points - done:,} failed; report in {page}")

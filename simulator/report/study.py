@@ -1,0 +1,77 @@
+"""A sweep as its report reads it: the dataset, and what its file says of the axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.errors import InputError
+from simulator.report.quantities import Units, finished, objectives_of
+from simulator.sweep.dataset import JOURNAL, SWEEP, read_frame
+from simulator.sweep.file import Named, parse_sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The points of a sweep, finished or not."""
+
+    name: str
+    frame: pd.DataFrame
+    """As of `simulator.sweep.read_frame`."""
+    objectives: tuple[str, ...]
+    """Columns that the points are compared in."""
+    description: str = ""
+    units: Units = field(default_factory=dict)
+    """Of the axes, by key."""
+    linked: tuple[tuple[str, ...], ...] = ()
+    """Axes that go together."""
+    searched: bool = False
+    """Whether a search chose the points."""
+    ended: bool = True
+    """Whether all rows are in Parquet files: not while it runs, nor after a kill."""
+
+
+def read_study(folder: str | Path) -> Study:
+    """Read the dataset of a sweep.
+
+    Raises:
+        InputError: the folder holds no sweep, or none of its points was finished without failing.
+
+    """
+    folder = Path(folder)
+    frame = read_frame(folder)
+    if len(frame) == 0:
+        raise InputError(f"{folder}: holds no points yet; there is nothing to show")
+    if len(finished(frame)) == 0:
+        why = str(frame["error"].dropna().mode().iloc[0]) if frame["error"].notna().any() else "no reason is kept"
+        raise InputError(f"{folder}: all {len(frame):,} points failed, there is nothing to show; most often: {why}")
+    named = _file(folder)
+    sweep = named.sweep if named is not None else None
+    search = sweep.search if sweep is not None else None
+    return Study(
+        name=folder.resolve().name,
+        frame=frame,
+        objectives=objectives_of(frame, tuple(search.objectives) if search is not None else ()),
+        description=sweep.description if sweep is not None else "",
+        units=_units(named) if named is not None else {},
+        linked=tuple(tuple(group) for group in named.linked) if named is not None else (),
+        searched=search is not None,
+        ended=not (folder / JOURNAL).exists(),
+    )
+
+
+def _file(folder: Path) -> Named | None:
+    try:
+        text = (folder / SWEEP).read_text("utf-8")
+    except OSError:
+        return None
+    return parse_sweep(text, folder.name, str(folder / SWEEP))
+
+
+def _units(named: Named) -> dict[str, str]:
+    found = {key: {value.unit for value in values} for key, values in named.varied.items()}
+    return {key: next(iter(units)) for key, units in found.items() if len(units) == 1}
