@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from simulator import load_arch, load_trace, simulate
 from simulator.plans import PlanStore
 from simulator.sweep import execute, read_frame, sweep
-from simulator.sweep.pool import Pool
+from simulator.sweep.runs import Point
 from tests.sweep.sweeps import POINTS, SMALL, assert_same, gone, ran, results, started, temporary, workers_of, written
 
 
@@ -84,20 +85,14 @@ def test_a_worker_that_is_killed_by_a_point_fails_that_point(
     undisturbed: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadly = str(undisturbed.point[5])
-    packed = execute.packed
-    monkeypatch.setattr(
-        execute,
-        "packed",
-        lambda points: os.kill if any(point.digest == deadly for point in points) else packed(points),
-    )
-    submit = Pool.submit
+    submitted = execute._Running._submitted
 
-    def submitting(pool: Pool, function: object, *arguments: object) -> object:
-        if arguments[-1] is os.kill:
-            return submit(pool, os._exit, 9)
-        return submit(pool, function, *arguments)  # type: ignore[arg-type]
+    def submitting(running: Any, chunk: list[Point]) -> Any:
+        if any(point.digest == deadly for point in chunk):
+            return running.executor.submit(os._exit, 9)
+        return submitted(running, chunk)
 
-    monkeypatch.setattr(Pool, "submit", submitting)
+    monkeypatch.setattr(execute._Running, "_submitted", submitting)
     found = sweep(written(tmp_path), tmp_path / "out", workers=2).drop(columns=["host", "started", "spent_s"])
     assert found.point.is_unique
     assert len(found) == POINTS
