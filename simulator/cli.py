@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from simulator import __version__
+from simulator.commands.batch import batch
 from simulator.commands.chips import list_all, show
 from simulator.commands.compare import compare
 from simulator.commands.extract import extract
@@ -54,6 +55,7 @@ def main() -> None:
 
 
 for command in (
-    run, compare, reproduce, sweep, extract, inspect, convert, profile, kept, workloads, show, list_all, price, shares,
+    run, compare, reproduce, sweep, batch, extract, inspect, convert, profile, kept, workloads, show, list_all, price,
+    shares,
 ):  # fmt: skip
     main.add_command(command)

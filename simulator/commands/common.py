@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from simulator.errors import InputError
 
@@ -14,6 +18,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.trace import LeftOut, Operator, Trace
+
+
+JSON_VERSION = 1
+"""Of the documents that commands print; one that changes its shape says another of its own."""
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+"""Every command has it."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a command's one document: its ``schema_version`` first, and null where a number is none or infinite."""
+    click.echo(json.dumps(_finite({"schema_version": JSON_VERSION, **document}), indent=2, allow_nan=False))
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def pairs(settings: tuple[str, ...]) -> Mapping[str, str]:

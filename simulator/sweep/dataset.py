@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOURNAL, POINTS, SWEEP, MADE_WITH = "journal.jsonl", "points", "sweep.yaml", "made_with.json"
+BATCH = "batch.jsonl"
 OK, FAILED = "ok", "failed"
 """What ``status`` says."""
 PER_FILE = 4096

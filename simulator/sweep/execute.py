@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
+from simulator.memory import SIMPLE
 from simulator.plans import PlanStore
 from simulator.sweep.dataset import Dataset, Row, read_frame
 from simulator.sweep.file import Named, read_sweep
+from simulator.sweep.jobs import Batch, read_batch
 from simulator.sweep.points import Space
 from simulator.sweep.pool import Pool
 from simulator.sweep.rows import lost_point
@@ -48,6 +50,8 @@ class Stop:
     """Set by a signal: what is running is finished, nothing more is begun."""
 
     asked = False
+    signal = 0
+    """Its number, where one asked."""
 
 
 def sweep(
@@ -74,8 +78,34 @@ def sweep(
     return read_frame(out)
 
 
+def batch(
+    file: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    cluster: str | None = None,
+    plans: str | Path = "",
+    memory: str = SIMPLE,
+) -> pd.DataFrame:
+    """Run every job of a file that the folder does not hold yet; return all, one row for each name, see `sweep`.
+
+    Args:
+        file: the jobs, CSV or JSON Lines.
+        out: folder of the dataset.
+        workers: as of `sweep`.
+        cluster: as of `sweep`.
+        plans: as of `sweep`.
+        memory: of jobs that name none.
+
+    Raises:
+        InputError: as `read_batch` and `carry_out`.
+
+    """
+    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans))
+    return read_frame(out)
+
+
 def carry_out(
-    named: Named,
+    named: Named | Batch,
     out: Path,
     workers: int | None = None,
     cluster: str | None = None,
@@ -83,10 +113,10 @@ def carry_out(
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: Stop | None = None,
 ) -> Progress:
-    """Run every point of a sweep that the dataset does not hold yet.
+    """Run every point of a sweep, or every job of a batch, that the dataset does not hold yet.
 
     Args:
-        named: the sweep.
+        named: the sweep, or the batch.
         out: folder of the dataset.
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
@@ -101,6 +131,8 @@ def carry_out(
         InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
 
     """
+    if isinstance(named, Batch):
+        return run_all(named, lambda _: (named.points,), out, workers, cluster, plans, progress, stop)
     space = Space(named)
     if named.sweep.search:
         require_search(space)
