@@ -69,7 +69,9 @@ def test_two_workers_find_the_same_and_nothing_is_run_again(undisturbed: pd.Data
 
 def test_a_failed_point_is_a_row_with_its_error(tmp_path: Path) -> None:
     text = SMALL.replace("[2, 4]", "[0, 2]").replace("[8 KiB, 64 KiB]", "[1 B, 64 KiB]")
-    found = sweep(written(tmp_path, text), tmp_path / "out", workers=1)
+    done = ran(written(tmp_path, text), "--out", str(tmp_path / "out"), "--workers", "1")
+    assert done.returncode == 1, done.stderr
+    found = read_frame(tmp_path / "out")
     assert len(found) == POINTS
     bad = found[(found["array.blocks"] == 0) | (found["activation_buffer.size"] == 1)]
     assert (bad.status == "failed").all()
@@ -144,7 +146,7 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataF
     children = workers_of(process.pid)
     process.send_signal(number)
     found, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said == "skipper: stopped; the same command goes on where it was\n"
     document = json.loads(found)
     assert document["stopped"]
