@@ -11,6 +11,7 @@ from simulator import __version__
 from simulator.commands.batch import batch
 from simulator.commands.chips import list_all, show
 from simulator.commands.compare import compare
+from simulator.commands.diff import diff
 from simulator.commands.extract import extract
 from simulator.commands.reproduce import reproduce
 from simulator.commands.run import run
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 for command in (
-    run, compare, reproduce, sweep, batch, extract, inspect, convert, profile, kept, workloads, show, list_all, price,
-    shares,
+    run, compare, reproduce, sweep, batch, diff, extract, inspect, convert, profile, kept, workloads, show, list_all,
+    price, shares,
 ):  # fmt: skip
     main.add_command(command)

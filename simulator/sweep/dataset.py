@@ -239,7 +239,21 @@ def _read(file: Path, columns: list[str] | None = None, filters: Any = None) -> 
     try:
         return pq.read_table(file, columns=columns, filters=filters)
     except pa.ArrowException as error:
-        raise InputError(f"{file}: is damaged ({error}); remove it, and its points are run again") from None
+        raise _damaged(file, error) from None
+
+
+def _frame(file: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(file)
+    except pa.ArrowException as error:
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: is damaged ({error}); remove it, and its points are run again")
 
 
 def _count(file: Path) -> int:
@@ -249,7 +263,7 @@ def _count(file: Path) -> int:
     try:
         count: int = pq.read_metadata(file).num_rows
     except pa.ArrowException as error:
-        raise InputError(f"{file}: is damaged ({error}); remove it, and its points are run again") from None
+        raise _damaged(file, error) from None
     return count
 
 
@@ -268,7 +282,7 @@ def read_frame(folder: str | Path) -> pd.DataFrame:
     """Return the dataset of a sweep, finished or not, in the order of the points' digests.
 
     Raises:
-        InputError: the folder holds no sweep.
+        InputError: the folder holds no sweep, or a damaged file.
 
     """
     import pandas as pd
@@ -276,7 +290,7 @@ def read_frame(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not (folder / POINTS).is_dir():
         raise InputError(f"{folder}: holds no sweep; expected the folder of one")
-    frames = [pd.read_parquet(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
+    frames = [_frame(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
     if rows := list(journalled(folder / JOURNAL)):
         frames.append(pd.DataFrame(rows))
     if not frames:
