@@ -122,11 +122,9 @@ def test_a_tolerance_leaves_small_changes_out_either_way() -> None:
     assert document(compared)["regressed"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
-    cells=st.lists(
-        st.tuples(st.integers(1, 99), st.integers(1, 10**9)), min_size=1, max_size=9, unique_by=lambda c: c[0]
-    ),
+    cells=st.dictionaries(st.integers(1, 99), st.integers(1, 10**9), min_size=1, max_size=9),
     factor=st.sampled_from([0.25, 0.5, 1, 2, 8]),
     shuffled=st.randoms(use_true_random=False),
 )
