@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,14 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a command's one document: its ``schema_version`` first, and null where a number is none or infinite."""
-    click.echo(json.dumps(_finite({"schema_version": JSON_VERSION, **document}), indent=2, allow_nan=False))
+    click.echo(
+        json.dumps(_finite({"schema_version": JSON_VERSION, **document}), indent=2, allow_nan=False, default=str)
+    )
+
+
+def stdout_for_json(as_json: bool) -> AbstractContextManager[object]:
+    """Send what a user's own code prints to stderr where stdout is one document's."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def _finite(node: Any) -> Any:

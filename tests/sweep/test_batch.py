@@ -8,9 +8,6 @@ import json
 import pickle
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +19,7 @@ from hypothesis import strategies as st
 from simulator import load_arch, load_trace, simulate
 from simulator.cli import main
 from simulator.errors import InputError
-from simulator.sweep import Stop, batch, carry_out, execute, read_batch, read_frame
+from simulator.sweep import Stop, batch, carry_out, read_batch, read_frame
 from simulator.sweep.dataset import Dataset
 from simulator.sweep.jobs import Batch, parse_batch
 from tests.sweep.sweeps import assert_same, ran, results, started, temporary, tiny_trace
@@ -131,18 +128,6 @@ def test_a_folder_belongs_to_one_batch(folder: Path, tmp_path: Path) -> None:
     done = skipper("sweep", sweep, "--out", folder / "out", "--workers", 1)
     assert done.exit_code == 2
     assert "already holds another sweep" in done.stderr
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run jobs in a thread of the tests' own process, which has all kernels."""
-
-    @contextmanager
-    def threads(*_: object) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-        with ThreadPoolExecutor(1) as executor:
-            yield executor, 1
-
-    monkeypatch.setattr(execute, "_executor", threads)
 
 
 @pytest.mark.usefixtures("in_process")
