@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import pickle
+import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -22,7 +24,7 @@ from simulator.errors import InputError
 from simulator.sweep import Stop, batch, carry_out, read_batch, read_frame
 from simulator.sweep.dataset import Dataset
 from simulator.sweep.jobs import Batch, parse_batch
-from tests.sweep.sweeps import assert_same, ran, results, started, temporary, tiny_trace
+from tests.sweep.sweeps import ROOT, assert_same, ran, results, started, temporary, tiny_trace
 
 JOBS = """\
 name,arch,trace,array.rows,dram.bandwidth,memory,without,array.blocks
@@ -313,3 +315,19 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
     (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbfarch,trace,array.blocks\r\nescalate,digits_cnn,4\r\n")
     (line,) = read_batch(tmp_path / "excel.csv").lines
     assert (line.number, line.point.chip, line.point.of_chip["array.blocks"]) == (2, "escalate", "4")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_the_page_shows_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "batch.md").read_text("utf-8")
+    shown = {kind: text for kind, text in re.findall(r"```(\w*)\n(.*?)```", page, re.DOTALL) if kind}
+    command, said = re.findall(r"```\n(.*?)```", re.sub(r"```\w+\n.*?```", "", page, flags=re.DOTALL), re.DOTALL)
+    assert shown["csv"] == (ROOT / "sweeps" / "jobs.csv").read_text("utf-8")
+    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
+    monkeypatch.chdir(tmp_path)
+    done = skipper(*shlex.split(command)[1:], "--plans", "plans")
+    assert (done.exit_code, done.stdout) == (0, said)
+    exec(compile(shown["python"], "docs/batch.md", "exec"), {})
+    assert "ok" in capsys.readouterr().out
