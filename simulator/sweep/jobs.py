@@ -29,11 +29,13 @@ from simulator.memory import SIMPLE
 from simulator.sweep.axes import MOST, Written
 from simulator.sweep.dataset import BATCH, Kinds
 from simulator.sweep.rows import columns, parameter_cells
-from simulator.sweep.runs import Point, Run
+from simulator.sweep.runs import Point, Run, digests_of
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
 ARCH, TRACE, NAME, WITHOUT, MEMORY = "arch", "trace", "name", "without", "memory"
 HEAD: Kinds = {"point": str, "name": str, "line": int, "chip": str, "work": str}
+TOGETHER = 64
+"""Points of small groups that are given out together: one by one, workers would wait for the next."""
 RESERVED = frozenset(columns(HEAD, {})) - {NAME}
 """Columns of the dataset, which are no parameters."""
 
@@ -86,8 +88,12 @@ class Batch:
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
-        """What all rows depend on beside the file: the version, and the files of all chips."""
-        return {"version": __version__, "chips": {arch: _digest(arch) for arch in {p.chip: 0 for p in self.points}}}
+        """What all rows depend on beside the jobs: the version, and the files that they name."""
+        words = {word for point in self.points for word in (point.work, *point.of_work.values())}
+        words |= {point.settings[MEMORY].text for point in self.points}
+        files = digests_of(sorted(word for word in words if Path(word).is_file()))
+        chips = {arch: _digest(arch) for arch in {point.chip for point in self.points}}
+        return {"version": __version__, "chips": chips, "files": files}
 
     def run(self, point: Point) -> Run:
         """Return what a worker runs of a point."""
@@ -106,11 +112,16 @@ class Batch:
         ]
 
     def ordered(self, points: Sequence[Point]) -> list[list[Point]]:
-        """Return points in groups of one chip and one work."""
-        groups: dict[tuple[Any, ...], list[Point]] = {}
+        """Return points in groups that share chip and work, small ones of them together."""
+        same: dict[tuple[Any, ...], list[Point]] = {}
         for point in points:
-            groups.setdefault((point.work, *sorted(point.of_work.items()), point.chip), []).append(point)
-        return list(groups.values())
+            same.setdefault((point.work, *sorted(point.of_work.items()), point.chip), []).append(point)
+        groups: list[list[Point]] = [[]]
+        for group in same.values():
+            if len(groups[-1]) + len(group) > TOGETHER:
+                groups.append([])
+            groups[-1] += group
+        return [group for group in groups if group]
 
 
 def _row_digest(line: Line) -> str:
