@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from simulator import load_arch, load_trace, simulate
+from simulator.arch.shipped import read_shipped
 from simulator.cli import main
 from simulator.commands.common import print_json
 from simulator.extract import Extraction, NotCaptured, Rounding
@@ -99,6 +100,17 @@ def test_stdout_is_one_document(
     for word in words.split():
         if Path(word).suffix in (".svg", ".csv", ".tex", ".md", ".json"):
             assert (folder / word).stat().st_size, word
+
+
+def test_what_a_users_own_module_prints_is_not_on_stdout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = "Chip, geometry, match, multipliers, parts, resized, tile"
+    (folder / "loud_chip.py").write_text(f"from simulator.accelerators.dcnn import {names}\n\nprint('loud')\n", "utf-8")
+    text = read_shipped("dcnn", "", (".yaml",), "architecture")[0]
+    (folder / "loud.yaml").write_text(text.replace("accelerator: dcnn", "accelerator: module:loud_chip"), "utf-8")
+    monkeypatch.syspath_prepend(folder)
+    done = CliRunner().invoke(main, ["show", str(folder / "loud.yaml"), "--json"])
+    assert json.loads(done.stdout)["accelerator"] == "module:loud_chip"
+    assert done.stderr == "loud\n"
 
 
 def printed(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Any:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +24,30 @@ if TYPE_CHECKING:
 JSON_VERSION = 1
 """Of the documents that commands print; one that changes its shape says another of its own."""
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+STDOUT = "simulator.stdout"
+"""Where the context of a command that prints JSON keeps stdout."""
+
+
+def _for_one_document(context: click.Context, _: click.Parameter, asked: bool) -> bool:
+    """Send to stderr what anything else prints, such as a user's own model or accelerator."""
+    if asked:
+        context.meta[STDOUT] = sys.stdout
+        context.with_resource(redirect_stdout(sys.stderr))
+    return asked
+
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_for_one_document, help="Print one JSON document instead."
+)
 """Every command has it."""
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a command's one document: its ``schema_version`` first, and null where a number is none or infinite."""
-    click.echo(
-        json.dumps(_finite({"schema_version": JSON_VERSION, **document}), indent=2, allow_nan=False, default=str)
-    )
-
-
-def stdout_for_json(as_json: bool) -> AbstractContextManager[object]:
-    """Send what a user's own code prints to stderr where stdout is one document's."""
-    return redirect_stdout(sys.stderr) if as_json else nullcontext()
+    whole = _finite({"schema_version": JSON_VERSION, **document})
+    context = click.get_current_context(silent=True)
+    stdout = None if context is None else context.meta.get(STDOUT)
+    click.echo(json.dumps(whole, indent=2, allow_nan=False, default=str), file=stdout)
 
 
 def _finite(node: Any) -> Any:

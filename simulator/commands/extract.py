@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.commands.common import as_json_option, console, print_json, stdout_for_json
+from simulator.commands.common import as_json_option, console, print_json
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,12 +83,11 @@ def extract(
         require_torch()
         from simulator.extract.loading import load_inputs, load_model, load_weights
 
-        with stdout_for_json(as_json):
-            network, run_model = load_model(model, seed), capture
+        network, run_model = load_model(model, seed), capture
         if weights is not None:
             load_weights(network, weights)
     args, kwargs = load_inputs(inputs, seed)
-    with console(stderr=True).status(f"running {model}") as status, stdout_for_json(as_json):
+    with console(stderr=True).status(f"running {model}") as status:
         found = run_model(
             network,
             args,

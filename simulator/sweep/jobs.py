@@ -15,6 +15,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +24,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from simulator import __version__
+from simulator.accelerators import OUTSIDE
+from simulator.arch import read_config
 from simulator.arch.shipped import read_shipped
 from simulator.errors import InputError, nearest
 from simulator.memory import SIMPLE
 from simulator.sweep.axes import MOST, Written
 from simulator.sweep.dataset import BATCH, Kinds
 from simulator.sweep.rows import columns, parameter_cells
-from simulator.sweep.runs import Point, Run, digests_of
+from simulator.sweep.runs import Point, Run, digests_of, sources_of
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
 ARCH, TRACE, NAME, WITHOUT, MEMORY = "arch", "trace", "name", "without", "memory"
@@ -91,9 +94,14 @@ class Batch:
         """What all rows depend on beside the jobs: the version, and the files that they name."""
         words = {word for point in self.points for word in (point.work, *point.of_work.values())}
         words |= {point.settings[MEMORY].text for point in self.points}
-        files = digests_of(sorted(word for word in words if Path(word).is_file()))
-        chips = {arch: _digest(arch) for arch in {point.chip for point in self.points}}
-        return {"version": __version__, "chips": chips, "files": files}
+        files = digests_of(sorted(filter(_is_readable, words)))
+        texts = {arch: _text(arch) for arch in {point.chip for point in self.points}}
+        return {
+            "version": __version__,
+            "chips": {arch: text and hashlib.sha256(text.encode()).hexdigest() for arch, text in texts.items()},
+            "accelerators": dict(_outside(arch) for arch, text in texts.items() if text and OUTSIDE in text),
+            "files": files,
+        }
 
     def run(self, point: Point) -> Run:
         """Return what a worker runs of a point."""
@@ -135,13 +143,26 @@ def _document(line: Line) -> dict[str, Any]:
     return said | {key: value.text for key, value in line.point.settings.items()}
 
 
-def _digest(arch: str) -> str | None:
-    """Return the digest of a configuration's text; None where it cannot be read, at which its runs fail."""
+def _is_readable(word: str) -> bool:
+    return os.path.isfile(word) and os.access(word, os.R_OK)
+
+
+def _text(arch: str) -> str | None:
+    """Return a configuration's text; None where it cannot be read, at which its runs fail."""
     try:
         text, *_ = read_shipped(arch, "", (".yaml", ".yml"), "architecture")
     except InputError:
         return None
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text
+
+
+def _outside(arch: str) -> tuple[str, str | None]:
+    """Return a chip's accelerator, which may be the user's module, and its digest; None where its runs fail."""
+    try:
+        name = read_config(arch).accelerator
+        return name, sources_of([name]).get(name)
+    except InputError:
+        return arch, None
 
 
 def read_batch(path: str | Path, memory: str = SIMPLE) -> Batch:

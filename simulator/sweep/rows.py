@@ -60,7 +60,7 @@ def parameter_cells(settings: Mapping[str, Written], kinds: Mapping[str, type]) 
     return {key: value.text if kinds[key] is str else value.number for key, value in settings.items()}
 
 
-def run_point(run: Run, trace: Trace | InputError, cache: PlanCache) -> dict[str, Any]:
+def run_point(run: Run, trace: Trace | Exception, cache: PlanCache) -> dict[str, Any]:
     """Run a point and return all columns from ``status`` on; one that fails says why.
 
     Args:
@@ -72,8 +72,8 @@ def run_point(run: Run, trace: Trace | InputError, cache: PlanCache) -> dict[str
     begun, started = time.perf_counter(), datetime.now(UTC)
     row: dict[str, Any] = {"version": __version__}
     try:
-        if isinstance(trace, InputError):
-            raise trace
+        if isinstance(trace, Exception):
+            raise trace.with_traceback(None)
         arch = load_arch(run.arch, run.of_chip)
         row["config_digest"] = arch.digest
         result = simulate(trace, arch, cache=cache, memory=run.memory)

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import InputError
 from simulator.jobs import Work, open_work
 from simulator.plans import PlanCache, PlanStore
 from simulator.sweep.rows import run_point
@@ -47,9 +46,9 @@ def _plans(folder: str, thread: int) -> PlanCache:
 
 
 @lru_cache(maxsize=8)
-def _trace(name: str, settings: tuple[tuple[str, str | int | float], ...], without: str | None) -> Trace | InputError:
+def _trace(name: str, settings: tuple[tuple[str, str | int | float], ...], without: str | None) -> Trace | Exception:
     """Open a work once; its file is mapped into memory, not read."""
     try:
         return open_work(Work(trace=name, set=dict(settings), without=without))
-    except InputError as error:
+    except Exception as error:  # of this work alone: its points say it, all others go on
         return error

@@ -24,9 +24,11 @@ from simulator import load_arch, load_trace, simulate
 from simulator.arch.config import parse_config, parse_yaml
 from simulator.cli import main
 from simulator.errors import InputError
-from simulator.sweep import Stop, batch, carry_out, read_batch, read_frame
+from simulator.jobs import Work
+from simulator.sweep import Stop, batch, carry_out, read_batch, read_frame, work
 from simulator.sweep.dataset import Dataset
 from simulator.sweep.jobs import Batch, parse_batch
+from simulator.trace import Trace
 from tests.sweep.sweeps import ROOT, assert_same, ran, results, started, temporary, tiny_trace
 
 JOBS = """\
@@ -42,24 +44,16 @@ unknown parameter,systolic,TRACE,,,,,2
 unusable value,systolic,TRACE,many,,,,
 no such memory,systolic,TRACE,,,ddr9,,
 refused,escalate,char_transformer,,,,,
+long trace,systolic,LONG,,,,,
 """
-NAMED = [
-    "a",
-    "b",
-    "c",
-    "unknown chip",
-    "missing trace",
-    "unknown parameter",
-    "unusable value",
-    "no such memory",
-    "refused",
-]
+NAMED = [line.split(",")[0] for line in JOBS.splitlines()[1:] if line and not line.startswith(",")]
 ERRORS = {
     "unknown chip": "'systolik' is no architecture",
     "missing trace": "'nothing_here' is neither a file",
     "unknown parameter": "array.blocks: systolic.yaml has no such parameter",
     "unusable value": "'array.rows' should be a valid integer, not 'many'",
     "no such memory": "ddr9",
+    "long trace": "is neither a file",
     "refused": "which ESCALATE does not run",
 }
 
@@ -73,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A batch that was run to its end: jobs.csv, and its dataset in ``out``."""
     folder = tmp_path_factory.mktemp("batch")
     tiny_trace(folder / "tiny.safetensors")
-    (folder / "jobs.csv").write_text(JOBS.replace("TRACE", str(folder / "tiny.safetensors")))
+    (folder / "jobs.csv").write_text(JOBS.replace("LONG", "x" * 300).replace("TRACE", str(folder / "tiny.safetensors")))
     done = skipper("batch", folder / "jobs.csv", "--out", folder / "out", "--workers", 1, "--plans", folder / "plans")
     (folder / "said.json").write_text(json.dumps([done.exit_code, done.stdout, done.stderr]))
     return folder
@@ -88,16 +82,16 @@ def test_a_failed_job_is_a_row_with_its_error_and_status_1(folder: Path) -> None
         assert sentence in frame.error[name]
         assert "\n" not in frame.error[name]
     assert "line 7 (unknown chip) failed: 'systolik'" in err
-    assert "and 1 more failed" in err
+    assert "and 2 more failed" in err
     assert out.splitlines()[-1] == (
-        f"batch=jobs lines=10 jobs=9 finished=9 ok=3 failed=6 resumed=0 stopped=false out={folder / 'out'}"
+        f"batch=jobs lines=11 jobs=10 finished=10 ok=3 failed=7 resumed=0 stopped=false out={folder / 'out'}"
     )
 
 
 def test_every_named_line_is_found_and_what_they_share_was_run_once(folder: Path) -> None:
     frame = pd.read_parquet(folder / "out" / "points")
     assert sorted(frame.name) == sorted(NAMED)
-    assert frame.set_index("name").line.to_dict() == dict(zip(NAMED, (2, 3, 6, 7, 8, 9, 10, 11, 12), strict=True))
+    assert frame.set_index("name").line.to_dict() == dict(zip(NAMED, (2, 3, 6, 7, 8, 9, 10, 11, 12, 13), strict=True))
     assert frame.point.is_unique
     same = frame.set_index("name").loc[["a", "c"]].drop(columns=["point", "line"])
     assert same.drop_duplicates().shape[0] == 1  # started at one moment: one run
@@ -118,8 +112,8 @@ def test_the_same_command_again_runs_nothing_and_says_the_same(folder: Path) -> 
     done = skipper("batch", folder / "jobs.csv", "--out", folder / "out", "--workers", 1, "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout) == {
-        "schema_version": 1, "batch": "jobs", "lines": 10, "jobs": 9, "finished": 9, "ok": 3, "failed": 6,
-        "resumed": 9, "stopped": False, "out": str(folder / "out"),
+        "schema_version": 1, "batch": "jobs", "lines": 11, "jobs": 10, "finished": 10, "ok": 3, "failed": 7,
+        "resumed": 10, "stopped": False, "out": str(folder / "out"),
     }  # fmt: skip
     assert_same(read_frame(folder / "out"), before)
 
@@ -212,7 +206,7 @@ def test_a_kill_between_the_rows_of_one_run_leaves_those_that_are_missing(folder
     kept.add([{**empty, **known}])
     kept.abandon()
     last = carry_out(named, tmp_path / "out", 1, stop=Stop())
-    assert (last.total, last.done, last.resumed) == (9, 9, 1)
+    assert (last.total, last.done, last.resumed) == (10, 10, 1)
     assert list(results(tmp_path / "out").point) == list(whole.point)
 
 
@@ -223,6 +217,25 @@ def test_what_workers_are_told_of_a_job_does_not_grow_with_their_number() -> Non
         return max(len(pickle.dumps(made.run(point))) for point in made.points)
 
     assert told(3000) <= told(10) + 8
+
+
+@pytest.mark.usefixtures("in_process")
+def test_whatever_a_work_raises_fails_its_jobs_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = work.open_work
+
+    def opening(asked: Work) -> Trace:
+        if asked.trace == "odd":
+            raise OSError("an odd disk")
+        return opened(asked)
+
+    monkeypatch.setattr(work, "open_work", opening)
+    lines = f"arch,trace,array.rows\nsystolic,odd,4\nsystolic,odd,8\nsystolic,{folder / 'tiny.safetensors'},4\n"
+    (tmp_path / "jobs.csv").write_text(lines)
+    found = batch(tmp_path / "jobs.csv", tmp_path / "out").set_index("line")
+    assert found.error[[2, 3]].tolist() == ["OSError: an odd disk"] * 2
+    assert found.status[4] == "ok"
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)
