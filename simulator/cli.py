@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from simulator import __version__
+from simulator.commands.batch import batch
 from simulator.commands.chips import list_all, show
 from simulator.commands.compare import compare
+from simulator.commands.diff import diff
 from simulator.commands.extract import extract
 from simulator.commands.report import report
 from simulator.commands.reproduce import reproduce
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 for command in (
-    run, compare, reproduce, sweep, report, extract, inspect, convert, profile, kept, workloads, show, list_all, price,
-    shares,
+    run, compare, reproduce, sweep, batch, report, diff, extract, inspect, convert, profile, kept, workloads, show,
+    list_all, price, shares,
 ):  # fmt: skip
     main.add_command(command)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +52,15 @@ def small_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("traces") / "small.safetensors"
     save_trace(Trace("small", (first, sparse, depthwise, pointwise, linear), {"recipe": "tests/conftest.py"}), path)
     return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the points of sweeps and batches in a thread of the tests' own process, which has all kernels."""
+
+    @contextmanager
+    def threads(*_: object) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+        with ThreadPoolExecutor(1) as executor:
+            yield executor, 1
+
+    monkeypatch.setattr("simulator.sweep.execute._executor", threads)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import click
 
-from simulator.commands.common import console, pairs
+from simulator.commands.common import as_json_option, console, pairs, print_json
 from simulator.errors import InputError
 
 
@@ -19,7 +18,7 @@ from simulator.errors import InputError
 )
 @click.option("--area", is_flag=True, help="Show area, power and leakage part by part, beside what was published.")
 @click.option("--technology", help="With --area: a shipped table, or a CSV file, in the place of the chip's own.")
-@click.option("--json", "as_json", is_flag=True, help="With --area: print JSON instead of the tables.")
+@as_json_option
 def show(
     arch: str, settings: tuple[str, ...], memory: str | None, area: bool, technology: str | None, as_json: bool
 ) -> None:
@@ -29,15 +28,18 @@ def show(
     if area:
         _show_area(arch, pairs(settings), technology, as_json)
         return
-    if technology is not None or as_json:
-        raise InputError("show: --technology and --json go with --area only; expected 'skipper show ARCH --area'")
+    if technology is not None:
+        raise InputError("show: --technology goes with --area only; expected 'skipper show ARCH --area'")
     from simulator.accelerators import load_arch
     from simulator.memory import choose_memory
-    from simulator.results.text import print_arch
+    from simulator.results.text import arch_document, print_arch
 
     machine = load_arch(arch, pairs(settings))
     chosen = None if memory is None else choose_memory(memory, machine.chip, machine.config.origin).detailed
-    print_arch(machine if chosen is None else chosen, console())
+    if as_json:
+        print_json(arch_document(machine if chosen is None else chosen))
+    else:
+        print_arch(machine if chosen is None else chosen, console())
 
 
 def _show_area(arch: str, settings: Mapping[str, str], technology: str | None, as_json: bool) -> None:
@@ -46,25 +48,30 @@ def _show_area(arch: str, settings: Mapping[str, str], technology: str | None, a
 
     report = chip_report(arch, settings, technology)
     if as_json:
-        click.echo(json.dumps(report.document(), indent=2))
+        print_json(report.document())
     else:
         print_report(report, console())
 
 
 @click.command("list")
-def list_all() -> None:
+@as_json_option
+def list_all(as_json: bool) -> None:
     """List the architectures, traces, workloads, memories and technologies that come with Skipper."""
     from simulator.arch import list_configs, list_memories, list_technologies
     from simulator.library import list_workloads
     from simulator.trace import list_traces
 
-    for title, names in (
-        ("architectures", list_configs()),
-        ("traces", list_traces()),
-        ("workloads", list_workloads()),
-        ("memories", list_memories()),
-        ("technologies", list_technologies()),
-    ):
+    found = {
+        "architectures": list_configs(),
+        "traces": list_traces(),
+        "workloads": list_workloads(),
+        "memories": list_memories(),
+        "technologies": list_technologies(),
+    }
+    if as_json:
+        print_json(found)
+        return
+    for title, names in found.items():
         click.echo(f"{title}:")
         for name in names:
             click.echo(f"  {name}")

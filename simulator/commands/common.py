@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from simulator.errors import InputError
 
@@ -14,6 +19,43 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.trace import LeftOut, Operator, Trace
+
+
+JSON_VERSION = 1
+"""Of the documents that commands print; one that changes its shape says another of its own."""
+
+STDOUT = "simulator.stdout"
+"""Where the context of a command that prints JSON keeps stdout."""
+
+
+def _for_one_document(context: click.Context, _: click.Parameter, asked: bool) -> bool:
+    """Send to stderr what anything else prints, such as a user's own model or accelerator."""
+    if asked:
+        context.meta[STDOUT] = sys.stdout
+        context.with_resource(redirect_stdout(sys.stderr))
+    return asked
+
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_for_one_document, help="Print one JSON document instead."
+)
+"""Every command has it."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a command's one document: its ``schema_version`` first, and null where a number is none or infinite."""
+    whole = _finite({"schema_version": JSON_VERSION, **document})
+    context = click.get_current_context(silent=True)
+    stdout = None if context is None else context.meta.get(STDOUT)
+    click.echo(json.dumps(whole, indent=2, allow_nan=False, default=str), file=stdout)
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def pairs(settings: tuple[str, ...]) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from simulator.commands.common import console, left_out, require_figure_file, save_figure_file
+from simulator.commands.common import (
+    as_json_option,
+    console,
+    left_out,
+    print_json,
+    require_figure_file,
+    save_figure_file,
+)
 from simulator.errors import InputError, LawViolation
 
 
@@ -37,7 +43,7 @@ from simulator.errors import InputError, LawViolation
 )
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the rows, or operators', as CSV.")
 @click.option("--latex", "latex_file", type=click.Path(path_type=Path), help="Write the table as LaTeX.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@as_json_option
 def compare(
     archs: tuple[str, ...],
     traces: tuple[str, ...],
@@ -87,7 +93,7 @@ def compare(
             with writing(table) as unfinished:
                 unfinished.write_text(text(), "utf-8")
     if as_json:
-        click.echo(json.dumps(document(found, by_operator), indent=2))
+        print_json(document(found, by_operator))
     else:
         print_comparison(found, console(), by_operator)
     if any(row["verified"] is False for row in found.rows):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.commands.common import console
+from simulator.commands.common import as_json_option, console, print_json
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Of inputs and weights that are drawn.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
+@as_json_option
 def extract(
     model: str,
     inputs: tuple[str, ...],
@@ -48,6 +49,7 @@ def extract(
     hybrid: int | None,
     seed: int,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Run a PyTorch or ONNX model once and write what it computes as a trace.
 
@@ -63,6 +65,7 @@ def extract(
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
     require_file(output)
+    from simulator.extract.report import extraction_document
     from simulator.extract.settings import checked_seed
     from simulator.extract.text import print_extraction
 
@@ -98,4 +101,7 @@ def extract(
     if hybrid is not None:
         found = replace(found, trace=hybrid_quantise(found.trace, hybrid))
     save_trace(found.trace, output, force)
-    print_extraction(found, console(), str(output))
+    if as_json:
+        print_json({"output": str(output), **extraction_document(found)})
+    else:
+        print_extraction(found, console(), str(output))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from simulator.commands.common import as_json_option, print_json
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The page; DIR/report.html if not given.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@as_json_option
 def report(folder: Path, out: Path | None, as_json: bool) -> None:
     """Show what the sweep in DIR found, as one page that works offline.
 
@@ -29,7 +30,6 @@ def report(folder: Path, out: Path | None, as_json: bool) -> None:
         partial.write_text(text, "utf-8")
     points, done = len(study.frame), len(finished(study.frame))
     if as_json:
-        document = {"sweep": study.name, "points": points, "failed": points - done, "out": str(page)}
-        click.echo(json.dumps({"schema_version": 1, **document}))
+        print_json({"sweep": study.name, "points": points, "failed": points - done, "out": str(page)})
     else:
         click.echo(f"{study.name}: {points:,} points, {points - done:,} failed; report in {page}")

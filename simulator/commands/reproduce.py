@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import click
 
-from simulator.commands.common import console, require_figure_file, save_figure_file
+from simulator.commands.common import as_json_option, console, print_json, require_figure_file, save_figure_file
 from simulator.errors import InputError
 
 VARIABLE = "SKIPPER_DATA"
@@ -23,7 +22,7 @@ VARIABLE = "SKIPPER_DATA"
 )
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw its sensitivities: a .pdf, .svg or .png file.")
 @click.option("--page", type=click.Path(path_type=Path), help="Write all as Markdown: docs/reproduction.md.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the tables.")
+@as_json_option
 def reproduce(name: str | None, data: Path | None, figure: Path | None, page: Path | None, as_json: bool) -> None:
     """Print published figures beside simulated ones: of an experiment by NAME, of a YAML file, or of all.
 
@@ -37,8 +36,11 @@ def reproduce(name: str | None, data: Path | None, figure: Path | None, page: Pa
     from simulator.results.folder import require_file, writing
 
     if name is None:
-        for known in list_experiments():
-            click.echo(f"{known}: {read_experiment(known).experiment.title}")
+        titles = {known: read_experiment(known).experiment.title for known in list_experiments()}
+        if as_json:
+            print_json({"experiments": [{"experiment": known, "title": title} for known, title in titles.items()]})
+        else:
+            click.echo("\n".join(f"{known}: {title}" for known, title in titles.items()))
         return
     folder = data or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if folder is not None and not folder.is_dir():
@@ -65,7 +67,7 @@ def reproduce(name: str | None, data: Path | None, figure: Path | None, page: Pa
         with writing(page) as partial:
             partial.write_text(page_text(found), "utf-8")
     if as_json:
-        click.echo(json.dumps([document(each) for each in found], indent=2))
+        print_json({"experiments": [document(each) for each in found]})
     else:
         for each in found:
             print_reproduced(each, console())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from simulator.commands.common import console, left_out, operator_name, pairs
+from simulator.commands.common import as_json_option, console, left_out, operator_name, pairs, print_json
 from simulator.errors import InputError, LawViolation
 
 
@@ -41,7 +40,7 @@ from simulator.errors import InputError, LawViolation
     help="Leave out operators of these types, such as rowwise,matmul; says how much that is.",
 )
 @click.option("--check", is_flag=True, help="Compute real values, too, and compare them with plain NumPy, exactly.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@as_json_option
 @click.option("--timeline", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev to this file.")
 @click.option("--force", is_flag=True, help="Replace what the output folder holds.")
 def run(
@@ -97,7 +96,7 @@ def run(
             write_perfetto(result, partial)
             write_run(result, folder, force)
     if as_json:
-        click.echo(json.dumps(result.summary, indent=2))
+        print_json(result.summary)
     else:
         from simulator.results.text import print_result
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from simulator.commands.common import console, require_figure_file, save_figure_file
+from simulator.commands.common import as_json_option, console, print_json, require_figure_file, save_figure_file
 
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--technology", required=True, help="Name of a shipped table, or a CSV file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@as_json_option
 def price(folder: Path, technology: str, as_json: bool) -> None:
     """Price a finished RUN (its folder) with another technology table, without simulating again."""
     from simulator.arch import load_technology
@@ -24,7 +23,7 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
     energy = reprice(folder, table)
     if as_json:
         total = sum(energy.values())
-        click.echo(json.dumps({"technology": table.name, "energy_pj": total, "energy_by_component_pj": energy}))
+        print_json({"technology": table.name, "energy_pj": total, "energy_by_component_pj": energy})
     else:
         print_energy(energy, table.name, console())
 
@@ -32,7 +31,7 @@ def price(folder: Path, technology: str, as_json: bool) -> None:
 @click.command()
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, a .svg, .pdf or .png file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@as_json_option
 def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> None:
     """Show what each family of operators takes of a finished RUN (its folder), or of several, side by side.
 
@@ -47,7 +46,7 @@ def shares(folders: tuple[Path, ...], figure: Path | None, as_json: bool) -> Non
 
         save_figure_file(shares_figure(runs), figure)
     if as_json:
-        click.echo(json.dumps(shares_document(runs), indent=2))
+        print_json(shares_document(runs))
     else:
         from simulator.results.comparison import print_shares
 

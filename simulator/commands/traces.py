@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from simulator.commands.common import console, pairs, require_figure_file, save_figure_file
+from simulator.commands.common import as_json_option, console, pairs, print_json, require_figure_file, save_figure_file
 from simulator.errors import InputError
 
 
@@ -16,7 +15,7 @@ from simulator.errors import InputError
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw masks to this file, a .svg, .pdf or .png file.")
 @click.option("--tensor", "tensors", multiple=True, metavar="OPERATOR.ROLE", help="With --figure: draw this one.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@as_json_option
 def inspect(
     trace: str, figure: Path | None, tensors: tuple[str, ...], settings: tuple[str, ...], as_json: bool
 ) -> None:
@@ -38,7 +37,7 @@ def inspect(
     except InputError as error:
         raise _of(trace, error) from None
     if as_json:
-        click.echo(json.dumps(inspection_document(inspection), indent=2))
+        print_json(inspection_document(inspection))
     else:
         from simulator.results.text import print_inspection
 
@@ -75,6 +74,7 @@ def _of(path: str | Path, error: InputError) -> InputError:
 @click.option("--seed", default=0, show_default=True, help="Of masks that are pruned by chance.")
 @click.option("--name", help="Name of the trace; that of the first, or of all with + between them, if not given.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
+@as_json_option
 def convert(
     traces: tuple[str, ...],
     output: Path,
@@ -88,6 +88,7 @@ def convert(
     seed: int,
     name: str | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Make a trace of one TRACE or several: merged, then some operators, then some images, then pruned.
 
@@ -109,7 +110,19 @@ def convert(
         save_trace(made, output, force)
     except InputError as error:
         raise error if len(traces) > 1 or str(error).startswith(f"{output}: ") else _of(traces[0], error) from None
-    click.echo(f"{output}: {made.name}, {len(made.operators)} operators, {made.macs:,} MACs, digest {made.digest[:12]}")
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "trace": made.name,
+                "operators": len(made.operators),
+                "macs": made.macs,
+                "digest": made.digest,
+            }
+        )
+    else:
+        says = f"{made.name}, {len(made.operators)} operators, {made.macs:,} MACs, digest {made.digest[:12]}"
+        click.echo(f"{output}: {says}")
 
 
 @click.command()
@@ -117,7 +130,8 @@ def convert(
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The YAML file to write.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a workload: seq=512.")
 @click.option("--force", is_flag=True, help="Replace the file where there is one.")
-def profile(trace: str, output: Path, settings: tuple[str, ...], force: bool) -> None:
+@as_json_option
+def profile(trace: str, output: Path, settings: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Fit a profile, a few numbers per tensor, to the masks of TRACE.
 
     A workload draws its masks from it with --set profile=FILE, at its own sizes.
@@ -128,18 +142,23 @@ def profile(trace: str, output: Path, settings: tuple[str, ...], force: bool) ->
 
     if output.exists() and not force:
         raise InputError(f"{output}: the file exists already; --force replaces it")
-    fitted = fit_profile(load_trace(trace, share_settings(pairs(settings), trace, ())[1]))
+    work = load_trace(trace, share_settings(pairs(settings), trace, ())[1])
+    fitted = fit_profile(work)
     with writing(output) as partial:
         partial.write_text(fitted.dump(), "utf-8")
-    click.echo(f"{output}: {len(fitted.tensors)} tensors")
+    if as_json:
+        print_json({"output": str(output), "trace": work.name, "digest": work.digest, "tensors": len(fitted.tensors)})
+    else:
+        click.echo(f"{output}: {len(fitted.tensors)} tensors")
 
 
 @click.command()
 @click.option("--page", type=click.Path(path_type=Path), help="Write the table as Markdown: docs/workloads.md.")
 @click.option("--schema", type=click.Path(path_type=Path), help="Write the files' JSON schema: workloads/schema.json.")
-def workloads(page: Path | None, schema: Path | None) -> None:
+@as_json_option
+def workloads(page: Path | None, schema: Path | None, as_json: bool) -> None:
     """Show the workloads that come with Skipper: their work and parameters beside what others published."""
-    from simulator.library.page import counts, schema_text, workloads_page
+    from simulator.library.page import count_document, counts, schema_text, workloads_page
     from simulator.results.folder import writing
     from simulator.results.text import print_counts
 
@@ -147,14 +166,19 @@ def workloads(page: Path | None, schema: Path | None) -> None:
         if path is not None:
             with writing(path) as partial:
                 partial.write_text(text(), "utf-8")
-    if page is None and schema is None:
+    written = [str(path) for path in (page, schema) if path is not None]
+    if written and as_json:
+        print_json({"written": written})
+    elif as_json:
+        print_json({"workloads": [count_document(each) for each in counts()]})
+    elif not written:
         print_counts(counts(), console())
 
 
 @click.command()
 @click.argument("trace")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw it to this file, a .svg, .pdf or .png file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@as_json_option
 def kept(trace: str, figure: Path | None, as_json: bool) -> None:
     """Show the connections that each head of the attention operators of TRACE keeps; the figure also maps them."""
     from simulator.library import load_trace
@@ -172,7 +196,7 @@ def kept(trace: str, figure: Path | None, as_json: bool) -> None:
 
         save_figure_file(kept_figure(work.name, operators, image), figure)
     if as_json:
-        click.echo(json.dumps(kept_document(work, operators), indent=2))
+        print_json(kept_document(work, operators))
     else:
         from simulator.results.comparison import print_kept
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from simulator.trace import Trace
 
-__all__ = ["Extraction", "Kind", "NotCaptured", "Rounding"]
+__all__ = ["Extraction", "Kind", "NotCaptured", "Rounding", "extraction_document"]
 
 Kind = Literal["products", "elements", "movement"]
 """Products are multiply-accumulates; elements are computed one by one; movement only copies."""
@@ -75,6 +75,21 @@ class Extraction:
         """That share in per cent; `at most` so much where nobody knows how many something else has."""
         unknown = any(each.macs is None for each in self.not_captured)
         return f"{'at most ' if unknown else ''}{self.captured:.4%}"
+
+
+def extraction_document(found: Extraction) -> dict[str, Any]:
+    """Return what ``skipper extract --json`` prints of a trace and of what it lacks."""
+    return {
+        "trace": found.trace.name,
+        "digest": found.trace.digest,
+        "operators": len(found.trace.operators),
+        "macs": found.trace.macs,
+        "captured": found.captured,
+        "captured_at_most": any(each.macs is None for each in found.not_captured),
+        "rounded_to_zero": {"weights": found.weights.share, "activations": found.activations.share},
+        "data_dependent": list(found.data_dependent),
+        "not_captured": [asdict(row) for row in by_op(found.not_captured)],
+    }
 
 
 def by_op(not_captured: Iterable[NotCaptured]) -> list[NotCaptured]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
+from typing import Any
 
 from simulator.library.document import list_workloads, read_workload
 from simulator.library.load import load_workload
@@ -56,6 +57,12 @@ def count(name: str) -> Count:
     work = load_workload(name)
     known = tuple(_known(name, published) for published in document.published)
     return Count(name, document.description, len(work.trace.operators), work.macs, work.parameter_count, known)
+
+
+def count_document(count: Count) -> dict[str, Any]:
+    """Return a count as JSON takes it."""
+    published = [{**asdict(known), "agrees": known.agrees} for known in count.published]
+    return {**asdict(count), "published": published}
 
 
 def _known(name: str, published: Published) -> Known:

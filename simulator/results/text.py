@@ -146,6 +146,20 @@ def _shares(by_component: dict[str, float]) -> str:
     return ", ".join(f"{name} {part / total:.1%}" for name, part in parts if total)
 
 
+def arch_document(arch: Arch[Any]) -> dict[str, Any]:
+    """Return what ``skipper show --json`` prints: every parameter with its provenance."""
+    return {
+        "name": arch.name,
+        "accelerator": arch.config.accelerator,
+        "description": arch.config.description.strip(),
+        "digest": arch.digest,
+        "parameters": [
+            {"key": key, "value": _at(arch.config.values, key), "source": given.source, "why": given.why}
+            for key, given in arch.config.provenance.items()
+        ],
+    }
+
+
 def print_arch(arch: Arch[Any], console: Console) -> None:
     """Print every parameter with its provenance."""
     console.print(f"{arch.name} (accelerator {arch.config.accelerator}), digest {arch.digest[:12]}")
@@ -153,11 +167,14 @@ def print_arch(arch: Arch[Any], console: Console) -> None:
     table = _table("parameter", "value", "source")
     table.add_column("why", overflow="fold")
     for key, given in arch.config.provenance.items():
-        value: Any = arch.config.values
-        for part in key.split("."):
-            value = value[part]
-        table.add_row(key, str(value), given.source, given.why)
+        table.add_row(key, str(_at(arch.config.values, key)), given.source, given.why)
     console.print(table)
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOURNAL, POINTS, SWEEP, MADE_WITH = "journal.jsonl", "points", "sweep.yaml", "made_with.json"
+BATCH = "batch.jsonl"
 OK, FAILED = "ok", "failed"
 """What ``status`` says."""
 PER_FILE = 4096
@@ -41,7 +42,7 @@ class Dataset:
     Args:
         folder: its own.
         columns: of every row.
-        text: the sweep file's content, which the folder keeps.
+        kept: name and content of the file that says what is run; the folder keeps it.
         made_with: what else every row depends on, such as the version; the folder keeps it as well.
 
     Raises:
@@ -49,11 +50,12 @@ class Dataset:
 
     """
 
-    def __init__(self, folder: Path, columns: Kinds, text: str, made_with: Mapping[str, Any]):
+    def __init__(self, folder: Path, columns: Kinds, kept: tuple[str, str], made_with: Mapping[str, Any]):
         self.folder, self.columns = folder, columns
         self.failed: set[str] = set()
         try:
-            self._claim(text, json.dumps(made_with, indent=1, sort_keys=True) + "\n")
+            said = {**made_with, "columns": list(columns)}
+            self._claim(*kept, json.dumps(said, indent=1, sort_keys=True) + "\n")
             self.journal = folder / JOURNAL
             self._handle = os.open(self.journal, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
@@ -69,17 +71,17 @@ class Dataset:
             self.abandon()
             raise
 
-    def _claim(self, text: str, made_with: str) -> None:
-        kept = self.folder / SWEEP
+    def _claim(self, file: str, text: str, made_with: str) -> None:
+        kept = self.folder / file
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder for the sweep, found a file")
         if not kept.exists():
-            if self.folder.exists() and not all(map(_of_claiming, self.folder.iterdir())):
-                raise InputError(
-                    f"{self.folder}: holds something that is no sweep; expected a folder of its own (--out)"
-                )
+            if self.folder.exists() and not all(_of_claiming(path, file) for path in self.folder.iterdir()):
+                ours = (self.folder / POINTS).is_dir()
+                what = "already holds another sweep" if ours else "holds something that is no sweep"
+                raise InputError(f"{self.folder}: {what}; expected a folder of its own (--out)")
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name, content in ((MADE_WITH, made_with), (SWEEP, text)):  # the sweep last: with it all is there
+            for name, content in ((MADE_WITH, made_with), (file, text)):  # the file last: with it all is there
                 with writing(self.folder / name) as partial:
                     partial.write_text(content, "utf-8")
         elif kept.read_text("utf-8") != text:
@@ -213,9 +215,9 @@ class Dataset:
         return found
 
 
-def _of_claiming(path: Path) -> bool:
-    """Tell whether a file is what an end in the middle of the first writing leaves."""
-    return path.name == MADE_WITH or path.name.startswith((f".{MADE_WITH}.", f".{SWEEP}."))
+def _of_claiming(path: Path, file: str) -> bool:
+    """Tell whether a path is what an end in the middle of the first writing leaves."""
+    return path.name == MADE_WITH or path.name.startswith((f".{MADE_WITH}.", f".{file}."))
 
 
 def journalled(journal: Path) -> Iterator[Row]:
@@ -238,7 +240,21 @@ def _read(file: Path, columns: list[str] | None = None, filters: Any = None) -> 
     try:
         return pq.read_table(file, columns=columns, filters=filters)
     except pa.ArrowException as error:
-        raise InputError(f"{file}: is damaged ({error}); remove it, and its points are run again") from None
+        raise _damaged(file, error) from None
+
+
+def _frame(file: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(file)
+    except pa.ArrowException as error:
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: is damaged ({error}); remove it, and its points are run again")
 
 
 def _count(file: Path) -> int:
@@ -248,7 +264,7 @@ def _count(file: Path) -> int:
     try:
         count: int = pq.read_metadata(file).num_rows
     except pa.ArrowException as error:
-        raise InputError(f"{file}: is damaged ({error}); remove it, and its points are run again") from None
+        raise _damaged(file, error) from None
     return count
 
 
@@ -267,7 +283,7 @@ def read_frame(folder: str | Path) -> pd.DataFrame:
     """Return the dataset of a sweep, finished or not, in the order of the points' digests.
 
     Raises:
-        InputError: the folder holds no sweep.
+        InputError: the folder holds no sweep, or a damaged file.
 
     """
     import pandas as pd
@@ -275,7 +291,7 @@ def read_frame(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not (folder / POINTS).is_dir():
         raise InputError(f"{folder}: holds no sweep; expected the folder of one")
-    frames = [pd.read_parquet(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
+    frames = [_frame(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
     if rows := list(journalled(folder / JOURNAL)):
         frames.append(pd.DataFrame(rows))
     if not frames:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -13,20 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator import __version__
-from simulator.accelerators import is_outside, source_digest
 from simulator.errors import InputError
+from simulator.memory import SIMPLE
 from simulator.plans import PlanStore
 from simulator.sweep.dataset import Dataset, Row, read_frame
 from simulator.sweep.file import Named, read_sweep
-from simulator.sweep.points import Point, Space
+from simulator.sweep.jobs import Batch, read_batch
+from simulator.sweep.points import Space
 from simulator.sweep.pool import Pool
-from simulator.sweep.rows import columns, lost_point
+from simulator.sweep.rows import lost_point
+from simulator.sweep.runs import Point, Source
 from simulator.sweep.search import batches, require_search
-from simulator.sweep.work import packed, run_chunk
+from simulator.sweep.work import run_chunk
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_AT_ONCE = 512
+"""Points that a worker is told of at once, so that telling it of large groups again and again costs no more."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Stop:
     """Set by a signal: what is running is finished, nothing more is begun."""
 
     asked = False
+    signal = 0
+    """Its number, where one asked."""
 
 
 def sweep(
@@ -73,8 +78,34 @@ def sweep(
     return read_frame(out)
 
 
+def batch(
+    file: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    cluster: str | None = None,
+    plans: str | Path = "",
+    memory: str = SIMPLE,
+) -> pd.DataFrame:
+    """Run every job of a file that the folder does not hold yet; return all, one row for each name, see `sweep`.
+
+    Args:
+        file: the jobs, CSV or JSON Lines.
+        out: folder of the dataset.
+        workers: as of `sweep`.
+        cluster: as of `sweep`.
+        plans: as of `sweep`.
+        memory: of jobs that name none.
+
+    Raises:
+        InputError: as `read_batch` and `carry_out`.
+
+    """
+    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans))
+    return read_frame(out)
+
+
 def carry_out(
-    named: Named,
+    named: Named | Batch,
     out: Path,
     workers: int | None = None,
     cluster: str | None = None,
@@ -82,10 +113,10 @@ def carry_out(
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: Stop | None = None,
 ) -> Progress:
-    """Run every point of a sweep that the dataset does not hold yet.
+    """Run every point of a sweep, or every job of a batch, that the dataset does not hold yet.
 
     Args:
-        named: the sweep.
+        named: the sweep, or the batch.
         out: folder of the dataset.
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
@@ -100,18 +131,47 @@ def carry_out(
         InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
 
     """
+    if isinstance(named, Batch):
+        return run_all(named, lambda _: (named.points,), out, workers, cluster, plans, progress, stop)
     space = Space(named)
-    points = None if named.sweep.search else space.admitted()  # refused before anything is made
-    if points is None:
+    if named.sweep.search:
         require_search(space)
+        return run_all(space, lambda dataset: batches(space, dataset), out, workers, cluster, plans, progress, stop)
+    points = space.admitted()  # refused before anything is made
+    return run_all(space, lambda _: (points,), out, workers, cluster, plans, progress, stop)
+
+
+def run_all(
+    source: Source,
+    generations: Callable[[Dataset], Iterable[Sequence[Point]]],
+    out: Path,
+    workers: int | None,
+    cluster: str | None,
+    plans: str,
+    progress: Callable[[Progress], None],
+    stop: Stop | None,
+) -> Progress:
+    """Run the points of a source that the dataset does not hold yet, see `carry_out`.
+
+    Args:
+        source: where they come from.
+        generations: gives the points, those that depend on the rows of others after them.
+        out: folder of the dataset.
+        workers: processes.
+        cluster: Dask in their place.
+        plans: folder of plans that workers share.
+        progress: called at the beginning and after every point.
+        stop: ends it in order.
+
+    """
     if plans:
         PlanStore(Path(plans)).remove_partial()
     with _executor(workers, cluster) as (executor, count):
-        dataset = Dataset(out, columns(named), named.text, _made_with(space))
-        run = _Run(named, plans, executor, count, dataset, progress, stop or Stop())
+        dataset = Dataset(out, source.columns, source.kept, source.made_with)
+        run = _Running(source, plans, executor, count, dataset, progress, stop or Stop())
         try:
-            for batch in batches(space, dataset) if points is None else (points,):
-                run.all(space, batch)
+            for points in generations(dataset):
+                run.all(points)
                 if run.stop.asked:
                     break
         except BaseException:
@@ -122,30 +182,13 @@ def carry_out(
     return run.at(None)
 
 
-def _made_with(space: Space) -> dict[str, Any]:
-    chips = {name: arch.digest for name, arch in space.archs.items()}
-    names = sorted({arch.config.accelerator for arch in space.archs.values()})
-    return {
-        "version": __version__,
-        "columns": list(columns(space.named)),
-        "chips": chips,
-        "accelerators": {name: source_digest(name) for name in names if is_outside(name)},
-        "files": {name: _digest(name) for name in space.named.files()},
-    }
-
-
-def _digest(file: str) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 Chunk = list[Point]
 
 
-class _Run:
+class _Running:
     def __init__(
         self,
-        named: Named,
+        source: Source,
         plans: str,
         executor: Executor,
         workers: int,
@@ -153,23 +196,26 @@ class _Run:
         progress: Callable[[Progress], None],
         stop: Stop,
     ):
-        self.named, self.arguments = named, (named.text, named.name, named.origin, plans)
+        self.source, self.plans = source, plans
         self.executor, self.workers, self.dataset, self.progress, self.stop = executor, workers, dataset, progress, stop
         self.groups: deque[Chunk] = deque()
         """Points that share matches, not given out yet."""
         self.waiting: dict[Future[list[Row]], Chunk] = {}
         self.seen: set[str] = set()
-        self.done = self.resumed = 0
+        self.total = self.done = self.resumed = 0
 
-    def all(self, space: Space, points: Sequence[Point]) -> None:
+    def all(self, points: Sequence[Point]) -> None:
         """Run points, those that are finished left out."""
-        new = [point for point in points if point.digest not in self.seen]
-        self.seen |= {point.digest for point in new}
-        left = [point for point in new if point.digest not in self.dataset.finished]
-        self.resumed += len(new) - len(left)
-        self.done += len(new) - len(left)
+        left = []
+        for point in (point for point in points if point.digest not in self.seen):
+            self.seen.add(point.digest)
+            rows, unfinished = len(self.source.heads(point)), len(self._unfinished(point))
+            self.total += rows
+            self.resumed += rows - unfinished
+            self.done += rows - unfinished
+            left += [point] if unfinished else []
         self.progress(self.at(None))
-        self.groups.extend(space.ordered(left) if left else ())
+        self.groups.extend(self.source.ordered(left) if left else ())
         try:
             while (self.groups or self.waiting) and not self.stop.asked:
                 while self.groups and len(self.waiting) < self.workers:
@@ -188,9 +234,17 @@ class _Run:
             self.groups.appendleft(chunk[size:])
         return chunk[:size]
 
+    def _unfinished(self, point: Point) -> list[Row]:
+        """Return the heads of a point's rows that the dataset does not hold."""
+        return [head for head in self.source.heads(point) if head["point"] not in self.dataset.finished]
+
+    def _submitted(self, chunk: Chunk) -> Future[list[Row]]:
+        """Give out the first points of a chunk: a worker does not come further in its turn."""
+        return self.executor.submit(run_chunk, self.plans, [self.source.run(point) for point in chunk[:MOST_AT_ONCE]])
+
     def _submit(self, chunk: Chunk) -> None:
         try:
-            future = self.executor.submit(run_chunk, *self.arguments, packed(chunk))
+            future = self._submitted(chunk)
         except BrokenProcessPool:  # noticed late
             self._again(chunk)
         else:
@@ -213,7 +267,7 @@ class _Run:
                 ) from None
             self._again(chunk)
         else:
-            self._keep(rows)
+            self._keep(chunk, rows)
             if rest := chunk[len(rows) :]:
                 self.groups.appendleft(rest)  # for the worker that is idle now: it holds their matches
 
@@ -230,7 +284,7 @@ class _Run:
         """Run a chunk while nothing else runs; the point of it that kills its worker is found by halves, and failed."""
         while chunk and not self.stop.asked:
             try:
-                rows = self.executor.submit(run_chunk, *self.arguments, packed(chunk)).result()
+                rows = self._submitted(chunk).result()
             except InputError:
                 raise
             except Exception:
@@ -241,11 +295,15 @@ class _Run:
                     self._alone(chunk[:half])
                     chunk = chunk[half:]
                     continue
-                rows = [lost_point(self.named, chunk[0])]
-            self._keep(rows)
+                rows = [lost_point()]
+            self._keep(chunk, rows)
             chunk = chunk[len(rows) :]
 
-    def _keep(self, rows: list[Row]) -> None:
+    def _keep(self, chunk: Chunk, found: list[Row]) -> None:
+        """Add the rows of points, of the first of a chunk, from what a worker found of them."""
+        empty = dict.fromkeys(self.source.columns)
+        pairs = zip(chunk, found, strict=False)
+        rows = [{**empty, **head, **tail} for point, tail in pairs for head in self._unfinished(point)]
         self.dataset.add(rows)
         for row in rows:
             self.done += 1
@@ -255,15 +313,15 @@ class _Run:
         """Cancel what has not begun, and keep what is being finished."""
         for future in self.waiting:
             future.cancel()
-        for future in self.waiting if self.stop.asked else ():
+        for future, chunk in self.waiting.items() if self.stop.asked else ():
             with suppress(CancelledError, BrokenProcessPool):
-                self._keep(future.result())
+                self._keep(chunk, future.result())
         self.waiting.clear()
         self.groups.clear()
 
     def at(self, row: Row | None) -> Progress:
         """Return where the sweep stands."""
-        return Progress(self.done, len(self.seen), self.resumed, len(self.dataset.failed), row)
+        return Progress(self.done, self.total, self.resumed, len(self.dataset.failed), row)
 
 
 @contextmanager

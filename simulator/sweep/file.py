@@ -32,10 +32,10 @@ from simulator.arch.part import Part
 from simulator.errors import InputError, nearest
 from simulator.jobs import Machine, Name, Work
 from simulator.sweep.axes import Axis, Range, Value, Written, values_of
+from simulator.sweep.runs import OF_WORK
 
 VERSION = 1
 SUFFIXES = (".yaml", ".yml")
-OF_WORK = "work."
 Objective = Literal["cycles", "seconds", "energy_pj", "area_mm2", "dram_bytes"]
 """What a search may make small."""
 

@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from simulator.accelerators import accelerator, load_arch, parts_of
-from simulator.arch import Arch, load_technology, validate
+from simulator import __version__
+from simulator.accelerators import accelerator, load_arch
+from simulator.arch import Arch, validate
 from simulator.errors import InputError, nearest
-from simulator.hardware.buffer import Buffer
 from simulator.jobs import Work, open_work
 from simulator.library.expression import evaluate
 from simulator.library.load import is_workload, load_trace, trace_parameters
 from simulator.memory import choose_memory
-from simulator.results.parts import area_by_component, total_area
 from simulator.sweep.axes import MOST, Written, combinations
-from simulator.sweep.file import OF_WORK, Named
+from simulator.sweep.dataset import SWEEP
+from simulator.sweep.design import OF_DESIGN, design
+from simulator.sweep.file import Named
+from simulator.sweep.rows import columns, parameter_cells
+from simulator.sweep.runs import OF_WORK, Point, Run, digests_of, sources_of
 from simulator.trace import Trace
 
-OF_DESIGN = ("area_mm2", "multipliers", "buffer_bytes")
-"""What constraints may name beside parameters."""
 TRIED = 20_000
 """Points of a search that are tried at most to find one that constraints admit."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A design point: one chip, one work, and what is set of them."""
-
-    chip: str
-    work: str
-    settings: Mapping[str, Written]
-    """By the axes' keys."""
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 (the first 24 hexadecimal digits) of what is set."""
-        written = {key: value.text for key, value in self.settings.items()}
-        text = json.dumps([self.chip, self.work, written], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-    @property
-    def of_chip(self) -> dict[str, str]:
-        """Parameters of the chip, as they are written."""
-        return {key: value.text for key, value in self.settings.items() if not key.startswith(OF_WORK)}
-
-    @property
-    def of_work(self) -> dict[str, str]:
-        """Parameters of the work."""
-        return {k.removeprefix(OF_WORK): v.text for k, v in self.settings.items() if k.startswith(OF_WORK)}
 
 
 class Space:
@@ -85,8 +56,39 @@ class Space:
         for place, job in enumerate(self.sweep.jobs, 1):
             for key in job.set:
                 self._require_known(key, f"job {place}: '{key}'", (job.chip,), (job.work,))
+        self.columns = columns(dict.fromkeys(("point", "chip", "work"), str), named.varied)
         self.constraints = (*map(str, self.sweep.constraints), *self._budget())
         self._require_constraints()
+
+    @property
+    def kept(self) -> tuple[str, str]:
+        """The sweep file, as the dataset's folder keeps it."""
+        return SWEEP, self.named.text
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What all rows depend on beside the file."""
+        chips = {name: arch.digest for name, arch in self.archs.items()}
+        outside = sources_of(arch.config.accelerator for arch in self.archs.values())
+        return {
+            "version": __version__,
+            "chips": chips,
+            "accelerators": outside,
+            "files": digests_of(self.named.files()),
+        }
+
+    def run(self, point: Point) -> Run:
+        """Return what a worker runs of a point."""
+        machine, work = self.sweep.chips[point.chip], self.sweep.works[point.work]
+        of_chip = {key: str(value) for key, value in machine.set.items()}
+        return Run(
+            machine.arch, of_chip | point.of_chip, work.trace, work.set | point.of_work, work.without, self.sweep.memory
+        )
+
+    def heads(self, point: Point) -> list[dict[str, Any]]:
+        """Return the first columns of a point's row."""
+        head = {"point": point.digest, "chip": point.chip, "work": point.work}
+        return [head | parameter_cells(point.settings, self.columns)]
 
     def _require_work(self, name: str) -> None:
         """Refuse a work that there is not, without opening it."""
@@ -282,19 +284,6 @@ class _Names(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(OF_DESIGN) + len(self._numbers)
-
-
-def design(arch: Arch[Any], name: str) -> float:
-    """Return the area in mm², the multipliers or the bytes of all buffers of a chip."""
-    model = accelerator(arch.config.accelerator)
-    if name == "multipliers":
-        return model.multipliers(arch.chip)
-    if name == "buffer_bytes":
-        return sum(part.size for _, part in arch.chip if isinstance(part, Buffer))
-    area = total_area(area_by_component(parts_of(model, arch.chip), load_technology(arch.chip.technology)))
-    if area is None:
-        raise InputError(f"the area of {arch.name} is not known")
-    return area
 
 
 def _at(values: Any, key: str) -> Any:

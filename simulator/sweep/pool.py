@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -46,6 +47,7 @@ def _begin() -> None:
 
     threadpool_limits(1)
     atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
+    sys.stdout = sys.stderr  # stdout is the parent's, for what scripts read
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,20 +1,23 @@
-"""One design point run: its row of the dataset."""
+"""One run of a sweep or a batch: what its row of the dataset says of it."""
 
 from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from simulator import __version__
+from simulator.accelerators import load_arch
 from simulator.errors import InputError, LawViolation
 from simulator.plans import PlanCache
 from simulator.results.result import Result
 from simulator.simulation import simulate
+from simulator.sweep.axes import Written
 from simulator.sweep.dataset import FAILED, OK
-from simulator.sweep.file import Named
-from simulator.sweep.points import Point, Space, design
+from simulator.sweep.design import design
+from simulator.sweep.runs import Run
 from simulator.trace import Trace
 
 RESULTS: dict[str, type] = {
@@ -39,37 +42,43 @@ OF_RUN = ("host", "started", "spent_s")
 """Columns that differ from run to run; all others are the same whoever runs the point."""
 
 
-def columns(named: Named) -> dict[str, type]:
-    """Return the columns of the dataset, and what each holds: a parameter is a number where all its values are."""
-    varied = {
-        key: float if all(value.number is not None for value in values) else str for key, values in named.varied.items()
-    }
-    first = {**dict.fromkeys(("point", "chip", "work"), str), **varied, "status": str, "error": str}
-    last = dict.fromkeys(("trace_digest", "config_digest", "version", "host", "started"), str)
-    return {**first, **RESULTS, **last, "spent_s": float}
-
-
-def run_point(space: Space, point: Point, trace: Trace | InputError, cache: PlanCache) -> dict[str, Any]:
-    """Run a design point; one that fails says why.
+def columns(head: Mapping[str, type], varied: Mapping[str, Iterable[Written]]) -> dict[str, type]:
+    """Return the columns of a dataset, and what each holds: a parameter is a number where all its values are.
 
     Args:
-        space: of the sweep.
-        point: what to run.
+        head: the first columns.
+        varied: parameters with the values that they take.
+
+    """
+    parameters = {
+        key: float if all(value.number is not None for value in values) else str for key, values in varied.items()
+    }
+    last = dict.fromkeys(("trace_digest", "config_digest", "version", "host", "started"), str)
+    return {**head, **parameters, "status": str, "error": str, **RESULTS, **last, "spent_s": float}
+
+
+def parameter_cells(settings: Mapping[str, Written], kinds: Mapping[str, type]) -> dict[str, str | float | None]:
+    """Return what the columns of parameters hold of a point."""
+    return {key: value.text if kinds[key] is str else value.number for key, value in settings.items()}
+
+
+def run_point(run: Run, trace: Trace | Exception, cache: PlanCache) -> dict[str, Any]:
+    """Run a point and return all columns from ``status`` on; one that fails says why.
+
+    Args:
+        run: what to run.
         trace: its work, or why there is none.
         cache: plans of other points.
 
     """
     begun, started = time.perf_counter(), datetime.now(UTC)
-    kinds = columns(space.named)
-    row: dict[str, Any] = dict.fromkeys(kinds)
-    row |= {"point": point.digest, "chip": point.chip, "work": point.work, "version": __version__}
-    row |= {key: value.text if kinds[key] is str else value.number for key, value in point.settings.items()}
+    row: dict[str, Any] = {"version": __version__}
     try:
-        if isinstance(trace, InputError):
-            raise trace
-        arch = space.arch(point)
+        if isinstance(trace, Exception):
+            raise trace.with_traceback(None)
+        arch = load_arch(run.arch, run.of_chip)
         row["config_digest"] = arch.digest
-        result = simulate(trace, arch, cache=cache, memory=space.sweep.memory)
+        result = simulate(trace, arch, cache=cache, memory=run.memory)
         row |= {"status": OK, **_found(result)}
         for name in ("multipliers", "buffer_bytes"):
             row[name] = design(arch, name)
@@ -96,11 +105,7 @@ def _found(result: Result) -> dict[str, Any]:
     }
 
 
-def lost_point(named: Named, point: Point) -> dict[str, Any]:
-    """Return the row of a point whose worker was killed while it ran alone."""
-    kinds = columns(named)
-    row: dict[str, Any] = dict.fromkeys(kinds)
-    row |= {"point": point.digest, "chip": point.chip, "work": point.work, "version": __version__}
-    row |= {key: value.text if kinds[key] is str else value.number for key, value in point.settings.items()}
+def lost_point() -> dict[str, Any]:
+    """Return the same of a point whose worker was killed while it ran alone."""
     error = "its worker process was killed; memory may be short"
-    return row | {"status": FAILED, "error": error, "host": platform.node(), "spent_s": 0.0}
+    return {"version": __version__, "status": FAILED, "error": error, "host": platform.node(), "spent_s": 0.0}

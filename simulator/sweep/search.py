@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
 from simulator.sweep.axes import Written
+from simulator.sweep.design import design
 from simulator.sweep.file import Search
-from simulator.sweep.points import Point, Space, design
+from simulator.sweep.points import Space
+from simulator.sweep.runs import Point
 
 if TYPE_CHECKING:
     from simulator.sweep.dataset import Dataset

@@ -118,7 +118,7 @@ def test_every_form_of_writing(experiment: Path, tmp_path: Path) -> None:
     assert "10%: NO" in text
     assert "- half: Half of them." in text
     assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
-    document = json.loads(command(str(experiment), "--json").output)[0]
+    document = json.loads(command(str(experiment), "--json").output)["experiments"][0]
     assert document["figures"][1]["held"] is False
     assert document["assumed"]
 

@@ -200,4 +200,4 @@ def test_the_command(name: str) -> None:
     assert done.exit_code == 0, done.output
     assert f"{name} at " in done.output
     done = CliRunner().invoke(main, ["show", name, "--area", "--json"])
-    assert json.loads(done.output) == json.loads(json.dumps(chip_report(name).document()))
+    assert json.loads(done.output) == {"schema_version": 1, **json.loads(json.dumps(chip_report(name).document()))}

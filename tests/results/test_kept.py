@@ -171,7 +171,7 @@ def test_the_command_prints_json(trace: Trace, tmp_path: Path) -> None:
     save_trace(trace, tmp_path / "t.safetensors")
     done = CliRunner().invoke(main, ["kept", str(tmp_path / "t.safetensors"), "--json"])
     document = json.loads(done.stdout)
-    assert document == kept_document(trace, kept_connections(trace))
+    assert document == {"schema_version": 1, **kept_document(trace, kept_connections(trace))}
     assert (
         document["operators"][1]["heads"][2]["share_of_allowed"] > document["operators"][1]["heads"][2]["share_of_map"]
     )

@@ -215,7 +215,7 @@ def test_the_command_puts_runs_side_by_side(folders: list[Path], results: dict[s
 
 def test_the_command_prints_json(folders: list[Path]) -> None:
     done = CliRunner().invoke(main, ["shares", *map(str, folders), "--json"])
-    assert json.loads(done.stdout) == shares_document(shares(read_runs(folders)))
+    assert json.loads(done.stdout) == {"schema_version": 1, **shares_document(shares(read_runs(folders)))}
 
 
 def test_what_the_page_shows_runs(results: dict[str, Result], capsys: pytest.CaptureFixture[str]) -> None:

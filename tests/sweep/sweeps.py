@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from simulator.sweep import read_frame
+from simulator.trace import Linear, Trace, ValueTensor, save_trace
 
 ROOT = Path(__file__).parents[2]
 OF_RUN = ["host", "started", "spent_s"]
@@ -34,8 +36,17 @@ def written(folder: Path, text: str = SMALL) -> Path:
     return path
 
 
+def tiny_trace(path: Path, inputs: int = 6) -> Path:
+    """Write a trace of one small product, which every chip for CNNs runs in milliseconds."""
+    rng = np.random.default_rng(inputs)
+    operator = Linear("fc", ValueTensor(rng.integers(0, 9, (1, inputs))), ValueTensor(rng.integers(-9, 9, (4, inputs))))
+    save_trace(Trace(path.stem, (operator,)), path)
+    return path
+
+
 def command(file: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "simulator", "sweep", str(file), *options]
+    what = "sweep" if file.suffix == ".yaml" else "batch"
+    return [sys.executable, "-m", "simulator", what, str(file), *options]
 
 
 def started(file: Path, *options: str, **more: Any) -> subprocess.Popen[str]:

@@ -23,7 +23,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 
 
 def opened(folder: Path, text: str = "sweep") -> Dataset:
-    return Dataset(folder, KINDS, text, {"version": "1"})
+    return Dataset(folder, KINDS, ("sweep.yaml", text), {"version": "1"})
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

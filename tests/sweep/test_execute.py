@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from simulator import load_arch, load_trace, simulate
 from simulator.plans import PlanStore
 from simulator.sweep import execute, read_frame, sweep
-from simulator.sweep.pool import Pool
+from simulator.sweep.runs import Point
 from tests.sweep.sweeps import POINTS, SMALL, assert_same, gone, ran, results, started, temporary, workers_of, written
 
 
@@ -68,7 +69,9 @@ def test_two_workers_find_the_same_and_nothing_is_run_again(undisturbed: pd.Data
 
 def test_a_failed_point_is_a_row_with_its_error(tmp_path: Path) -> None:
     text = SMALL.replace("[2, 4]", "[0, 2]").replace("[8 KiB, 64 KiB]", "[1 B, 64 KiB]")
-    found = sweep(written(tmp_path, text), tmp_path / "out", workers=1)
+    done = ran(written(tmp_path, text), "--out", str(tmp_path / "out"), "--workers", "1")
+    assert done.returncode == 1, done.stderr
+    found = read_frame(tmp_path / "out")
     assert len(found) == POINTS
     bad = found[(found["array.blocks"] == 0) | (found["activation_buffer.size"] == 1)]
     assert (bad.status == "failed").all()
@@ -84,20 +87,14 @@ def test_a_worker_that_is_killed_by_a_point_fails_that_point(
     undisturbed: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadly = str(undisturbed.point[5])
-    packed = execute.packed
-    monkeypatch.setattr(
-        execute,
-        "packed",
-        lambda points: os.kill if any(point.digest == deadly for point in points) else packed(points),
-    )
-    submit = Pool.submit
+    submitted = execute._Running._submitted
 
-    def submitting(pool: Pool, function: object, *arguments: object) -> object:
-        if arguments[-1] is os.kill:
-            return submit(pool, os._exit, 9)
-        return submit(pool, function, *arguments)  # type: ignore[arg-type]
+    def submitting(running: Any, chunk: list[Point]) -> Any:
+        if any(point.digest == deadly for point in chunk):
+            return running.executor.submit(os._exit, 9)
+        return submitted(running, chunk)
 
-    monkeypatch.setattr(Pool, "submit", submitting)
+    monkeypatch.setattr(execute._Running, "_submitted", submitting)
     found = sweep(written(tmp_path), tmp_path / "out", workers=2).drop(columns=["host", "started", "spent_s"])
     assert found.point.is_unique
     assert len(found) == POINTS
@@ -149,7 +146,7 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataF
     children = workers_of(process.pid)
     process.send_signal(number)
     found, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said == "skipper: stopped; the same command goes on where it was\n"
     document = json.loads(found)
     assert document["stopped"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from simulator.sweep.design import design
 from simulator.sweep.file import parse_sweep
-from simulator.sweep.points import Point, Space, design
+from simulator.sweep.points import Space
+from simulator.sweep.runs import Point
 
 HEAD = """\
 skipper: 1

@@ -1,0 +1,122 @@
+"""What ``skipper sweep`` and ``skipper batch`` share: where they run, progress, ends in order, exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simulator.commands.common import console
+
+if TYPE_CHECKING:
+    from simulator.sweep import Batch, Named, Progress, Stop
+
+BEST = ("cycles", "energy_pj")
+"""What the best so far is shown of."""
+FAILED = 1
+"""Exit status where all was run and something failed."""
+OF_SIGNAL = 128
+"""Exit status where a signal ended it, but for the signal's number."""
+
+
+WHERE = (
+    click.option(
+        "--workers", type=click.IntRange(1), help="Processes; as many as this machine has cores if not given."
+    ),
+    click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT; or 'slurm', 'kubernetes'."),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder of the dataset; runs/NAME if not given."),
+    click.option(
+        "--plans", type=click.Path(path_type=Path), help="Folder of plans kept for other sweeps; the user's cache."
+    ),
+)
+"""Options that say where runs are made."""
+
+
+def where_it_runs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `WHERE`."""
+    for option in reversed(WHERE):
+        command = option(command)
+    return command
+
+
+def carried_out(
+    named: Named | Batch, folder: Path, workers: int | None, cluster: str | None, plans: Path | None
+) -> tuple[Progress, Stop]:
+    """Run what a folder does not hold yet, with progress on a terminal; end in order on SIGINT and SIGTERM."""
+    from platformdirs import user_cache_path
+
+    from simulator.sweep import Stop, carry_out
+
+    stop, bar = Stop(), _Bar()
+    kept = str(plans or user_cache_path("skipper") / "plans")
+    with _ending(stop), bar:
+        return carry_out(named, folder, workers, cluster, kept, bar.show, stop), stop
+
+
+def end(last: Progress, stop: Stop) -> None:
+    """Say whether it was stopped, and end with the status: 0, 1 where something failed, 128 + the signal's number.
+
+    Raises:
+        SystemExit: the status is not 0.
+
+    """
+    if stop.asked:
+        click.echo("skipper: stopped; the same command goes on where it was", err=True)
+        raise SystemExit(OF_SIGNAL + stop.signal)
+    if last.failed:
+        raise SystemExit(FAILED)
+
+
+@contextmanager
+def _ending(stop: Stop) -> Iterator[None]:
+    def asked(number: int, _: object) -> None:
+        stop.asked, stop.signal = True, number
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """Progress on a terminal: points, rate, time left, best so far."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.best: dict[str, float] = {}
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+        )
+        shown = sys.stderr.isatty()
+        self.progress = Progress(*columns, console=console(stderr=True), disable=not shown)
+        self.task = self.progress.add_task("", total=None, rate="", best="")
+
+    def __enter__(self) -> _Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def show(self, at: Any) -> None:
+        if at.row is not None and at.row["status"] == "ok":
+            for key in BEST:
+                self.best[key] = min(at.row[key], self.best.get(key, at.row[key]))
+        task = self.progress.tasks[0]
+        best = ", ".join(f"{key} {value:,.4g}" for key, value in self.best.items())
+        rate = f"{task.speed:,.1f} points/s" if task.speed else ""
+        self.progress.update(
+            self.task, completed=at.done, total=at.total, rate=rate, best=f"least {best}" if best else ""
+        )
