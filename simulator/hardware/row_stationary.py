@@ -46,8 +46,14 @@ class RowStationaryArray(Part):
     """Sums per cycle into the array, and as many out of it at the same time."""
     weights_ahead: Literal["free", "none"]
     """Whether places of the filter scratchpad that a pass leaves free take weights of the next one meanwhile."""
+    weights_order: Literal["interleaved", "rows_down", "rows_up"]
+    """Whose weights the network brings in turn: a word for each row of PEs, or all of a row, from the top or bottom."""
+    starts_with: Literal["any", "all"]
+    """Whether a PE uses weights as they come, or once it has all of a pass."""
+    psum_fifo: Count
+    """Sums that wait at a PE for the adder when they have come from the PE below."""
     pipeline: Annotated[int, Field(ge=0)]
-    """Stages from reading operands to the sum: cycles after the last MAC of a pass, and one for each PE above."""
+    """Stages from reading operands to the sum: cycles after the last MAC of a pass."""
 
     @property
     def pes(self) -> int:
