@@ -21,11 +21,12 @@ from simulator.dataflow.row_stationary import (
 from simulator.dataflow.windows import Axis
 from simulator.hardware.row_stationary import RowStationaryArray
 from tests.operators import convolutions
-from tests.reference.row_stationary import play
+from tests.reference.row_stationary import Networks, play
 
 EYERISS = {
     "rows": 12, "columns": 14, "filter_spad": 224, "ifmap_spad": 12, "psum_spad": 24, "zero_gating": True,
-    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "weights_ahead": "free", "pipeline": 3,
+    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "weights_ahead": "none",
+    "weights_order": "interleaved", "starts_with": "any", "psum_fifo": 1, "pipeline": 3,
 }  # fmt: skip
 
 
@@ -47,7 +48,21 @@ def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
         ifmap_spad=5 * right + data.draw(st.integers(0, 4)),
         ifmap_words=data.draw(st.integers(1, 5)),
         psum_words=data.draw(st.integers(1, 5)),
+        filter_words=data.draw(st.integers(1, 5)),
+        filter_spad=data.draw(st.sampled_from((224, 80, 40))),
+        weights_ahead=data.draw(st.sampled_from(("none", "free"))),
+        weights_order=data.draw(st.sampled_from(("interleaved", "rows_down", "rows_up"))),
+        starts_with=data.draw(st.sampled_from(("any", "all"))),
+        psum_fifo=data.draw(st.integers(1, 7)),
         pipeline=0,
+    )
+    networks = Networks(
+        machine.filter_words,
+        machine.ifmap_words,
+        machine.psum_words,
+        machine.weights_order,
+        machine.starts_with == "all",
+        machine.psum_fifo,
     )
     first = match(operator, Geometry(machine, Mapping(m=1, n=1, e=1, p=1, q=1, r=1, t=1), False), False)
     mapping = clipped(mapping, first.shape)
@@ -71,13 +86,12 @@ def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
             operator.dilation,
             int(q),
             int(p),
-            machine.ifmap_words,
-            machine.psum_words,
+            networks,
             machine.ifmap_spad,
-            int(ready_of(found, machine, i)),
+            bool(passes.loads_weights[i]),
+            *places_before(found, machine, i),
         )
-        R = operator.kernel_size[0]
-        assert (played.begin, played.end) == (timing.waits[i], timing.cycles[i] - (R * -(-c // q) - 1)), i
+        assert (played.begin, played.end) == (timing.waits[i], timing.cycles[i]), i
         assert played.multiplied == found.multiplied[i]
         assert played.multiplied + played.gated == timing.steps[i]
         sums[n0[i] : n1[i], g, k0[i] : k1[i], y0[i] : y1[i]] += np.array(played.sums)
@@ -85,24 +99,14 @@ def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
     np.testing.assert_array_equal(layer.as_output(sums), operator.reference())
 
 
-def ready_of(found, machine, i: int) -> int:
-    """When the weights of a pass are there: what the pass before left no place for, four words per cycle."""
+def places_before(found, machine, i: int) -> tuple[int, int]:
+    """Places of a filter scratchpad that the pass before leaves free, and the cycles of its windows."""
     passes, timing, mapping = found.passes, found.timing, found.geometry.mapping
-    taps = found.layer.horizontal.kernel
-
-    def size(j: int) -> tuple[int, int]:
-        f, c = (int(np.diff(span[j])[0]) for span in (passes.filters, passes.channels))
-        return -(-f // mapping.t) * -(-c // mapping.r) * taps, f * c * found.layer.taps
-
-    if not passes.loads_weights[i]:
-        return 0
-    own, words = size(i)
-    whole = -(-words // machine.filter_words)
-    if i == 0:
-        return whole
-    free = min(machine.filter_spad - size(i - 1)[0], own)
-    before = int(timing.windows[i - 1] + timing.sums[i - 1])
-    return whole - min(words * free // (own * machine.filter_words), before)
+    if i == 0 or machine.weights_ahead == "none":
+        return 0, 0
+    f, c = (int(np.diff(span[i - 1])[0]) for span in (passes.filters, passes.channels))
+    held = -(-f // mapping.t) * -(-c // mapping.r) * found.layer.horizontal.kernel
+    return machine.filter_spad - held, int(timing.windows[i - 1] + timing.sums[i - 1])
 
 
 def test_a_window_waits_for_no_column_that_its_taps_jump_over():
