@@ -39,6 +39,8 @@ WORD = 2
 
 Rule = Literal["bytes", "cycles", "product"]
 Count = Annotated[int, Field(ge=1)]
+Columns = tuple[Counts, Counts, Counts, Counts]
+"""Of an ifmap row: needs, beyond, last and taps, as ``play_pass`` takes them."""
 
 
 class Mapping(Part):
@@ -195,7 +197,7 @@ def _search(
     network: tuple[int, int, int, int],
     weights: tuple[int, bool, bool],
     step: int,
-    columns: tuple[Counts, Counts, Counts, Counts],
+    columns: Columns,
     ifmap_spad: int,
     pipeline: int,
     rule: int,
@@ -254,9 +256,9 @@ def _search(
                                 p * t, q * r, split, order, together, filter_words, free, n * F * window
                             )
                         places = ifmap_spad // q
-                        end = play_pass(
-                            n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places, fifo
-                        )[1]
+                        end = play_pass(n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places, fifo)[
+                            1
+                        ]
                         cycles = -(-passes * N // (images * n)) * (end + pipeline)
                         first, second = _ranks(rule, G * moved, G * max(cycles, least))
                         if first < best_first or (first == best_first and second < best_second):
@@ -421,7 +423,8 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
         before[1:] = (n * F * window)[:-1]
     every = np.column_stack((n, f, c, p, q, r, t, sums, delivery, free, before, passes.loads_weights))
     kinds, which = np.unique(every, axis=0, return_inverse=True)
-    played = np.array([_play(kind, shape, array) for kind in kinds.tolist()])
+    columns = _columns(shape.horizontal)
+    played = np.array([_play(kind, shape, array, columns) for kind in kinds.tolist()])
     begin, end = played[which.reshape(-1)].T
     drains = np.full_like(n, array.pipeline)
     return Timing(
@@ -434,14 +437,14 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
         used=R * e * r * t,
         steps=n * F * e * f * c * R * S,
         adds=n * F * e * f * R * r,
-        ifmap_words=n * len(shape.horizontal.touched(range(F))) * h * c,
-        ifmap_cycles=n * len(shape.horizontal.touched(range(F))) * delivery,
+        ifmap_words=n * len(columns[-1]) * h * c,
+        ifmap_cycles=n * len(columns[-1]) * delivery,
         psum_words=n * F * f * e,
     )
 
 
-def _play(kind: list[int], shape: Shape, array: RowStationaryArray) -> tuple[int, int]:
-    """Return what ``play_pass`` does of a pass: images, filters, channels, p, q, r, t and so on."""
+def _play(kind: list[int], shape: Shape, array: RowStationaryArray, columns: Columns) -> tuple[int, int]:
+    """Return what ``play_pass`` says of one kind of pass."""
     n, f, c, p, q, r, t, sums, delivery, free, before, loads = kind
     R, S = shape.vertical.kernel, shape.horizontal.kernel
     used = np.zeros((R * r * t, S), np.int64)
@@ -449,11 +452,11 @@ def _play(kind: list[int], shape: Shape, array: RowStationaryArray) -> tuple[int
         order, together = WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all"
         used = bring_weights(f, c, (p, q, t, r, R, S), order, together, array.filter_words, free, before)
     places, fifo = array.ifmap_spad // q, array.psum_fifo
-    return play_pass(n, *_columns(shape.horizontal), q, p, R * r, used, sums, delivery, places, fifo)
+    return play_pass(n, *columns, q, p, R * r, used, sums, delivery, places, fifo)
 
 
-def _columns(axis: Axis) -> tuple[Counts, Counts, Counts, Counts]:
-    """Return what ``play_pass`` takes of an ifmap row: needs, beyond, last and taps, of columns that a window needs."""
+def _columns(axis: Axis) -> Columns:
+    """Return what ``play_pass`` takes of an ifmap row, of its columns that a window needs."""
     touched = axis.touched(range(axis.outputs))
     at = np.add.outer(np.arange(axis.outputs) * axis.stride - axis.padding, np.arange(axis.kernel) * axis.dilation)
     uses = np.full(axis.size, -1)

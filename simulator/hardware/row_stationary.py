@@ -78,8 +78,8 @@ def bring_weights(
 ) -> Counts:
     """Return when each row of PEs can have used the weights of each tap at the earliest: (rows, S).
 
-    A word of the network holds weights of one row of PEs, in the order in which it uses them: taps first, then channels,
-    then filters. Rows are numbered from the bottom, those of the first filters first.
+    A word of the network holds weights of one row of PEs, in the order in which it uses them: taps first, then
+    channels, then filters. Rows are numbered from the bottom, those of the first filters first.
 
     Args:
         filters: of a pass, and

@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 Values = Sequence[Sequence[Sequence[int]]]
 Weight = tuple[int, int, int]
-"""Tap, and filter and channel of a PE."""
+"""Tap, and channel and filter of a PE."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Row:
     first_channel: int
     order: list[Weight]
     """Weights in the order in which they are used and come."""
+    sums: list[list[int]]
+    """(filters, output rows) of the window."""
     there: set[Weight] = field(default_factory=set)
     columns: list[tuple[int, int]] = field(default_factory=list)
     """(image, column) in the ifmap scratchpad."""
@@ -57,8 +59,6 @@ class Row:
     added: int = 0
     since: int = 0
     """Cycles of the window."""
-    sums: list[list[int]] = field(default_factory=list)
-    """(filters, output rows) of the window."""
     first_end: int = 0
     end: int = 0
 
@@ -113,7 +113,7 @@ def play(
     taps_of = [[x * stride[1] - padding[1] + s * dilation[1] for s in range(S)] for x in range(windows)]
     needed = sorted({at for taps in taps_of for at in taps if 0 <= at < width})
     height = len({row for y in range(outputs) for row in _rows(y, R, stride, padding, dilation) if 0 <= row < rows})
-    chains = _chains(filters, channels, own)
+    chains = _chains(filters, channels, own, outputs)
     every = [row for chain in chains for row in chain]
     words = _sequence(chains, networks)
     if not loads:
@@ -137,13 +137,16 @@ def play(
         while not height and queue and all(len(row.columns) < spad // channels for row in every):
             arrive()  # all rows are padding: nothing is brought
         for chain in chains:
-            for position, row in reversed(list(enumerate(chain))):  # a place that becomes free is filled in this cycle
+            # From the top: what is handed on is added in the next cycle, a freed place filled in this one.
+            for position, row in reversed(list(enumerate(chain))):
                 row.since += 1
                 if row.window == total:
                     continue
                 image, x = divmod(row.window, windows)
                 if row.step < S * channels * own:
-                    _mac(result, row, ifmaps, image, taps_of, x, outputs, stride, padding, dilation, (channels, own, S), networks)
+                    sizes = channels, own
+                    all_at_once = networks.waits_for_all
+                    _mac(result, row, ifmaps[image], image, taps_of, x, stride, padding, dilation, sizes, all_at_once)
                 elif row.added < own:
                     above = chain[position + 1] if position + 1 < len(chain) else None
                     bottom = position == 0
@@ -157,9 +160,9 @@ def play(
                         elif row.first_filter + row.added < len(filters):
                             for y, value in enumerate(sums):
                                 result.sums[image][row.first_filter + row.added][y][x] = value
+                        row.sums[row.added] = [0] * outputs
                         row.added += 1
         now += 1
-        # What an adder hands on can be added above in the next cycle: positions are stepped from the top.
         for row in every:
             if row.window < total and row.added == own and row.since >= least:
                 row.window, row.step, row.added, row.since = row.window + 1, 0, 0, 0
@@ -178,7 +181,7 @@ def play(
     return result
 
 
-def _chains(filters: Sequence[Values], channels: int, own: int) -> list[list[Row]]:
+def _chains(filters: Sequence[Values], channels: int, own: int, outputs: int) -> list[list[Row]]:
     """Return the rows of PEs through which sums move up, from the bottom: one list for each set of other filters."""
     R, S, C = len(filters[0][0]), len(filters[0][0][0]), len(filters[0])
     chains = []
@@ -188,10 +191,9 @@ def _chains(filters: Sequence[Values], channels: int, own: int) -> list[list[Row
         for c in range(0, C, channels):
             for r in range(R):
                 some = range(min(channels, C - c))
-                order = [(s, j, i) for s in range(S) for i in some for j in range(len(held))]
-                chain.append(Row([[plane[r] for plane in kernel[c : c + channels]] for kernel in held], r, k, c, order))
-        for row in chain:
-            row.sums = []
+                order = [(s, i, j) for s in range(S) for i in some for j in range(len(held))]
+                part = [[plane[r] for plane in kernel[c : c + channels]] for kernel in held]
+                chain.append(Row(part, r, k, c, order, [[0] * outputs for _ in range(own)]))
         chains.append(chain[::-1])
     return chains
 
@@ -215,31 +217,29 @@ def _rows(y: int, R: int, stride: tuple[int, int], padding: tuple[int, int], dil
 def _mac(
     result: PassResult,
     row: Row,
-    ifmaps: Sequence[Values],
+    plane: Values,
     image: int,
     taps_of: list[list[int]],
     x: int,
-    outputs: int,
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
-    sizes: tuple[int, int, int],
-    networks: Networks,
+    sizes: tuple[int, int],
+    waits_for_all: bool,
 ) -> None:
     """Multiply and accumulate once in each PE of a row, unless they have to wait."""
-    channels, own, S = sizes
+    channels, own = sizes
     s, rest = divmod(row.step, channels * own)
     c, k = divmod(rest, own)
-    at, plane = taps_of[x][s], ifmaps[image]
-    there = (s, k, c) in row.there if not networks.waits_for_all else len(row.there) == len(row.order)
+    at, outputs = taps_of[x][s], len(row.sums[0])
     exists = k < len(row.filters) and c < len(row.filters[0])
-    if (exists or networks.waits_for_all) and not there:
+    if waits_for_all and len(row.there) < len(row.order):
+        return
+    if exists and (s, c, k) not in row.there:
         return
     inside = 0 <= at < len(plane[0][0])
     if inside and (image, at) not in row.columns:
         return
-    if row.step == 0:
-        row.sums = [[0] * outputs for _ in range(own)]
     row.step += 1
     if exists:
         for y in range(outputs):
