@@ -136,6 +136,7 @@ def play(
     while any(row.window < total for row in every):
         while not height and queue and all(len(row.columns) < spad // channels for row in every):
             arrive()  # all rows are padding: nothing is brought
+        room = all(len(row.columns) < spad // channels for row in every)
         for chain in chains:
             # From the top: what is handed on is added in the next cycle, a freed place filled in this one.
             for position, row in reversed(list(enumerate(chain))):
@@ -170,7 +171,7 @@ def play(
         if words:
             row, word = words.pop(0)
             row.there.update(word)
-        if height and queue and all(len(row.columns) < spad // channels for row in every):
+        if height and queue and room:
             coming += networks.ifmap_words
             if coming >= height * len(ifmaps[0]):
                 arrive()
