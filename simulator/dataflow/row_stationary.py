@@ -163,7 +163,7 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
         np.array([len(spans) for spans in strips]),
         np.array([int((before[spans[:, 3]] - before[spans[:, 2]]).sum()) for spans in strips]),
         (array.filter_spad, array.ifmap_spad // shape.reach, array.psum_spad, room.weights, room.fmaps),
-        (array.filter_words, array.ifmap_words, array.psum_words, array.psum_fifo),
+        (array.filter_words, array.ifmap_words, array.psum_words),
         (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all", array.weights_ahead == "free"),
         min(horizontal.stride, shape.reach),
         _columns(horizontal),
@@ -194,7 +194,7 @@ def _search(
     strips: Counts,
     loaded: Counts,
     spads: tuple[int, int, int, int, int],
-    network: tuple[int, int, int, int],
+    network: tuple[int, int, int],
     weights: tuple[int, bool, bool],
     step: int,
     columns: Columns,
@@ -205,7 +205,7 @@ def _search(
     N, G, C, K = sizes
     R, S, E, F, W = extents
     filter_spad, columns_held, psum_spad, weight_room, fmap_room = spads
-    filter_words, ifmap_words, psum_words, fifo = network
+    filter_words, ifmap_words, psum_words = network
     order, together, ahead = weights
     needs, beyond, last, taps = columns
     best, best_first, best_second = np.zeros(7, np.int64), np.inf, np.inf
@@ -256,9 +256,7 @@ def _search(
                                 p * t, q * r, split, order, together, filter_words, free, n * F * window
                             )
                         places = ifmap_spad // q
-                        end = play_pass(n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places, fifo)[
-                            1
-                        ]
+                        end = play_pass(n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places)[1]
                         cycles = -(-passes * N // (images * n)) * (end + pipeline)
                         first, second = _ranks(rule, G * moved, G * max(cycles, least))
                         if first < best_first or (first == best_first and second < best_second):
@@ -451,8 +449,7 @@ def _play(kind: list[int], shape: Shape, array: RowStationaryArray, columns: Col
     if loads:
         order, together = WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all"
         used = bring_weights(f, c, (p, q, t, r, R, S), order, together, array.filter_words, free, before)
-    places, fifo = array.ifmap_spad // q, array.psum_fifo
-    return play_pass(n, *columns, q, p, R * r, used, sums, delivery, places, fifo)
+    return play_pass(n, *columns, q, p, R * r, used, sums, delivery, array.ifmap_spad // q)
 
 
 def _columns(axis: Axis) -> Columns:

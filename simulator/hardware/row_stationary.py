@@ -50,8 +50,6 @@ class RowStationaryArray(Part):
     """Whose weights the network brings in turn: a word for each row of PEs, or all of a row, from the top or bottom."""
     starts_with: Literal["any", "all"]
     """Whether a PE uses weights as they come, or once it has all of a pass."""
-    psum_fifo: Count
-    """Sums that wait at a PE for the adder when they have come from the PE below."""
     pipeline: Annotated[int, Field(ge=0)]
     """Stages from reading operands to the sum: cycles after the last MAC of a pass."""
 
@@ -140,12 +138,12 @@ def play_pass(
     sums: int,
     delivery: int,
     places: int,
-    fifo: int,
 ) -> tuple[int, int]:
     """Return what a pass spends before its windows follow each other, and when its last sum leaves the array.
 
-    A PE waits for nothing but the weight and the ifmap value of its next MAC, the sum from below, and a place above for
-    the one it hands on. PEs of a row have the same weights, and columns of the ifmap come to all: they are alike.
+    A PE waits for nothing but the weight and the ifmap value of its next MAC, and the sum from below. PEs of a row have
+    the same weights, and columns of the ifmap come to all: they are alike. Sums may wait at the PE above in a FIFO, of
+    one place or of more: a PE that a full one holds up is still ahead of the PE above, so its depth takes no time.
 
     Args:
         images: each of which passes through all windows.
@@ -160,15 +158,13 @@ def play_pass(
         sums: cycles in which the sums of a window go in, or out.
         delivery: cycles in which a column of all rows and channels is delivered.
         places: columns that the ifmap scratchpads hold, at least those of a window.
-        fifo: sums that wait at a PE.
 
     """
     (windows, S), columns, rows = needs.shape, len(last), len(used)
     arrived_at, freed = np.zeros(images * columns, np.int64), np.zeros(images * columns, np.int64)
     arrived = left = 0
-    ended, ready, first = np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    ended, first = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     done = np.zeros(S, np.int64)  # when all rows are done with each tap of a window
-    taken = np.zeros((rows, fifo), np.int64)
     window = max(filters * (channels * S + 1), sums)
     for image in range(images):
         before = image * columns
@@ -179,7 +175,7 @@ def play_pass(
                     start = max(start, freed[arrived - places])
                 arrived_at[arrived] = start + delivery
                 arrived += 1
-            done[:] = 0
+            done[:] = adds = 0
             for row in range(rows):
                 now = ended[row]
                 for s in range(S):
@@ -189,23 +185,11 @@ def play_pass(
                     if image == 0 and w == 0:
                         now = max(now, used[row, s])
                     done[s] = max(done[s], now)
-                ready[row] = now
+                adds = now if row % height == 0 else max(now, adds + 1)
+                ended[row] = max(adds + filters, ended[row] + sums)
             while left < before + columns and last[left - before] == w:
                 freed[left] = done[taps[left - before] - 1]
                 left += 1
-            for k in range(filters):
-                place = ((image * windows + w) * filters + k) % fifo
-                below = 0
-                for row in range(rows):
-                    now = ready[row]
-                    if row % height:
-                        now = max(now, below)
-                    if (row + 1) % height:
-                        now = max(now, taken[row + 1, place])
-                    taken[row, place] = now
-                    below = ready[row] = now + 1
-            for row in range(rows):
-                ended[row] = max(ready[row], ended[row] + sums)
             if image == 0 and w == 0:
                 first[:] = ended
     begin = end = 0
