@@ -44,7 +44,7 @@ def mappings(draw: st.DrawFn, shape: Shape) -> Mapping:
     return clipped(Mapping(p=p, q=q, e=e, **some), shape)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(convolutions(("dense",)), st.data())
 def test_passes_are_those_played_cycle_by_cycle(operator, data):
     """Every pass of a layer: cycles, however deep the FIFOs are, gated and multiplied pairs, and the sums together."""
