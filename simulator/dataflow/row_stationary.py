@@ -23,7 +23,14 @@ from simulator.dataflow.layers import Integers, Layer, layer_of
 from simulator.dataflow.windows import Axis
 from simulator.errors import InputError
 from simulator.hardware.jit import kernel
-from simulator.hardware.row_stationary import RowStationaryArray, count_live, play_pass, walk_passes
+from simulator.hardware.row_stationary import (
+    WEIGHTS_ORDERS,
+    RowStationaryArray,
+    bring_weights,
+    count_live,
+    play_pass,
+    walk_passes,
+)
 from simulator.program import Counts
 from simulator.trace import Operator
 
@@ -32,6 +39,8 @@ WORD = 2
 
 Rule = Literal["bytes", "cycles", "product"]
 Count = Annotated[int, Field(ge=1)]
+Columns = tuple[Counts, Counts, Counts, Counts]
+"""Of an ifmap row: needs, beyond, last and taps, as ``play_pass`` takes them."""
 
 
 class Mapping(Part):
@@ -154,7 +163,8 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
         np.array([len(spans) for spans in strips]),
         np.array([int((before[spans[:, 3]] - before[spans[:, 2]]).sum()) for spans in strips]),
         (array.filter_spad, array.ifmap_spad // shape.reach, array.psum_spad, room.weights, room.fmaps),
-        (array.filter_words, array.ifmap_words, array.psum_words, int(array.weights_ahead == "free")),
+        (array.filter_words, array.ifmap_words, array.psum_words),
+        (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all", array.weights_ahead == "free"),
         min(horizontal.stride, shape.reach),
         _columns(horizontal),
         array.ifmap_spad,
@@ -184,9 +194,10 @@ def _search(
     strips: Counts,
     loaded: Counts,
     spads: tuple[int, int, int, int, int],
-    network: tuple[int, int, int, int],
+    network: tuple[int, int, int],
+    weights: tuple[int, bool, bool],
     step: int,
-    columns: tuple[Counts, Counts, Counts],
+    columns: Columns,
     ifmap_spad: int,
     pipeline: int,
     rule: int,
@@ -194,7 +205,9 @@ def _search(
     N, G, C, K = sizes
     R, S, E, F, W = extents
     filter_spad, columns_held, psum_spad, weight_room, fmap_room = spads
-    filter_words, ifmap_words, psum_words, ahead = network
+    filter_words, ifmap_words, psum_words = network
+    order, together, ahead = weights
+    needs, beyond, last, taps = columns
     best, best_first, best_second = np.zeros(7, np.int64), np.inf, np.inf
     for e in range(1, E + 1):
         if e > 1 and strips[e - 1] == strips[e - 2] and sets[e - 1] == sets[e - 2]:
@@ -221,24 +234,30 @@ def _search(
                         moved = N * C * loaded[e - 1] * W * (1 if stays else filters)
                         moved += K * C * R * S * (1 if same else images * strips[e - 1]) + N * K * E * F
                         fed = -(-min(step, W) * heights[e - 1] * min(q * r, C) // ifmap_words)
-                        window = max(p * (q * S + 1), -(-p * t * e // psum_words), fed)
-                        words = R * S * p * t * q * r
-                        hidden = min(p * q * S, filter_spad - p * q * S) * ahead
-                        load = -(-words * (p * q * S - hidden) // (p * q * S * filter_words))
+                        sums = -(-p * t * e // psum_words)
+                        window = max(p * (q * S + 1), sums)
+                        held = -(-p * q * S // filter_words)
+                        free = (filter_spad - p * q * S) * ahead
+                        load = R * r * t * (held - (held if free >= p * q * S else min(held, free // filter_words)))
                         passes = (
                             images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
                         )
-                        ready = 0 if same else load
-                        least = passes * ready + -(-passes * N // images) * F * window
+                        ready = 0 if same else passes * max(0, load + 1 + p - window)
+                        run = -(-passes * N // images) * F
+                        least = max(ready + run * window, run * fed)
                         first, second = _ranks(rule, G * moved, G * least)
                         if first > best_first or (first == best_first and second >= best_second):
                             continue
-                        beyond, last, taps = columns
                         delivery = -(-heights[e - 1] * min(q * r, C) // ifmap_words)
-                        window = max(p * (q * S + 1), -(-p * t * e // psum_words))
+                        used = np.zeros((R * r * t, S), np.int64)
+                        if not same:
+                            split = (p, q, t, r, R, S)
+                            used = bring_weights(
+                                p * t, q * r, split, order, together, filter_words, free, n * F * window
+                            )
                         places = ifmap_spad // q
-                        end = play_pass(n, beyond, last, taps, q, p, window, delivery, places, ready)[1]
-                        cycles = -(-passes * N // (images * n)) * (end + pipeline + R * r - 1)
+                        end = play_pass(n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places)[1]
+                        cycles = -(-passes * N // (images * n)) * (end + pipeline)
                         first, second = _ranks(rule, G * moved, G * max(cycles, least))
                         if first < best_first or (first == best_first and second < best_second):
                             best_first, best_second = first, second
@@ -363,15 +382,15 @@ class Timing:
 
     cycles: Counts
     waits: Counts
-    """Before the first window, for weights and ifmaps."""
+    """Before windows follow each other: for weights and ifmaps, and on the way up to the PE whose sums leave last."""
     windows: Counts
     """In which MACs are done or sums added."""
     sums: Counts
     """In which windows last longer, for sums to go in and out."""
     stalls: Counts
-    """Between windows, for the ifmap."""
+    """Later, for the ifmap."""
     drains: Counts
-    """After the last window."""
+    """After the last sum has left its PE's adder."""
     used: Counts
     """PEs."""
     steps: Counts
@@ -393,20 +412,19 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
     R, S, F = shape.vertical.kernel, shape.horizontal.kernel, shape.horizontal.outputs
     q, p = -(-c // mapping.r), -(-f // mapping.t)
     r, t = -(-c // q), -(-f // p)
-    mac = p * (q * S + 1)
-    window = np.maximum(mac, -(-f * e // array.psum_words))
-    ready = _weights_ready(R * S * f * c * passes.loads_weights, p * q * S, n * F * window, array)
-    beyond, last, taps = _columns(shape.horizontal)
+    mac, sums = p * (q * S + 1), -(-f * e // array.psum_words)
+    window = np.maximum(mac, sums)
     delivery = -(-h * c // array.ifmap_words)
-    kinds, which = np.unique(np.column_stack((n, q, p, window, delivery, ready)), axis=0, return_inverse=True)
-    played = np.array(
-        [
-            play_pass(images, beyond, last, taps, qs, ps, each, takes, array.ifmap_spad // qs, at)
-            for images, qs, ps, each, takes, at in kinds.tolist()
-        ]
-    )
+    free, before = np.zeros_like(n), np.zeros_like(n)
+    if array.weights_ahead == "free":
+        free[1:] = array.filter_spad - (p * q * S)[:-1]
+        before[1:] = (n * F * window)[:-1]
+    every = np.column_stack((n, f, c, p, q, r, t, sums, delivery, free, before, passes.loads_weights))
+    kinds, which = np.unique(every, axis=0, return_inverse=True)
+    columns = _columns(shape.horizontal)
+    played = np.array([_play(kind, shape, array, columns) for kind in kinds.tolist()])
     begin, end = played[which.reshape(-1)].T
-    drains = array.pipeline + (R * r - 1)
+    drains = np.full_like(n, array.pipeline)
     return Timing(
         cycles=end + drains,
         waits=begin,
@@ -417,38 +435,34 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
         used=R * e * r * t,
         steps=n * F * e * f * c * R * S,
         adds=n * F * e * f * R * r,
-        ifmap_words=n * len(last) * h * c,
-        ifmap_cycles=n * len(last) * delivery,
+        ifmap_words=n * len(columns[-1]) * h * c,
+        ifmap_cycles=n * len(columns[-1]) * delivery,
         psum_words=n * F * f * e,
     )
 
 
-def _weights_ready(words: Counts, held: Counts, before: Counts, array: RowStationaryArray) -> Counts:
-    """Return the cycles of each pass until its weights are there.
-
-    Of ``held`` words of each PE what the scratchpad has room for beside those of the pass before came meanwhile, as far
-    as the network could bring it in the cycles of its windows.
-    """
-    whole = -(-words // array.filter_words)
-    if array.weights_ahead == "none":
-        return whole
-    free = np.concatenate(([0], np.minimum(array.filter_spad - held[:-1], held[1:])))
-    possible = words * free // (held * array.filter_words)
-    ready: Counts = whole - np.minimum(possible, np.concatenate(([0], before[:-1])))
-    return ready
+def _play(kind: list[int], shape: Shape, array: RowStationaryArray, columns: Columns) -> tuple[int, int]:
+    """Return what ``play_pass`` says of one kind of pass."""
+    n, f, c, p, q, r, t, sums, delivery, free, before, loads = kind
+    R, S = shape.vertical.kernel, shape.horizontal.kernel
+    used = np.zeros((R * r * t, S), np.int64)
+    if loads:
+        order, together = WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all"
+        used = bring_weights(f, c, (p, q, t, r, R, S), order, together, array.filter_words, free, before)
+    return play_pass(n, *columns, q, p, R * r, used, sums, delivery, array.ifmap_spad // q)
 
 
-def _columns(axis: Axis) -> tuple[Counts, Counts, Counts]:
-    """Return what ``play_pass`` takes of an ifmap row: beyond, last and taps, of its columns that a window needs."""
+def _columns(axis: Axis) -> Columns:
+    """Return what ``play_pass`` takes of an ifmap row, of its columns that a window needs."""
     touched = axis.touched(range(axis.outputs))
     at = np.add.outer(np.arange(axis.outputs) * axis.stride - axis.padding, np.arange(axis.kernel) * axis.dilation)
     uses = np.full(axis.size, -1)
     inside = (at >= 0) & (at < axis.size)
-    beyond = np.searchsorted(touched, np.where(inside, at, -1).max(axis=1), side="right")
+    needs = np.where(inside, np.searchsorted(touched, at), -1)
     windows, taps = np.nonzero(inside)
     np.maximum.at(uses, at[inside], windows * axis.kernel + taps)
     leaves = np.maximum.accumulate(uses[touched])  # in order: the scratchpad is a ring
-    return beyond.astype(np.int64), leaves // axis.kernel, leaves % axis.kernel + 1
+    return needs, needs.max(axis=1) + 1, leaves // axis.kernel, leaves % axis.kernel + 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@
 A PE computes rows of a 1-D convolution: the weights of p filters and q channels stay in its filter scratchpad while
 the ifmap slides through another, and p sums grow in a third. A window of one output column is q·S steps of p MACs, one
 per cycle, columns first, then channels, then filters; then p cycles in which the sums that come from the PE below, or
-from the global buffer, are added by the same adder (Chen et al., JSSC 2017, fig. 12). Every PE of a set does so at the
-same time. Beside that the network of the ifmap fills places as they become free, and that of the sums moves those of
-a window in and out while it lasts.
+from the global buffer, are added by the same adder (Chen et al., JSSC 2017, fig. 12) and handed on to the PE above. PEs
+are not in lock step: each goes on as soon as it has its operands. Beside that the network of the ifmap fills places as
+they become free in all PEs, and that of the sums moves those of a window in and out while it lasts.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ class RowStationaryArray(Part):
     """Sums per cycle into the array, and as many out of it at the same time."""
     weights_ahead: Literal["free", "none"]
     """Whether places of the filter scratchpad that a pass leaves free take weights of the next one meanwhile."""
+    weights_order: Literal["interleaved", "rows_down", "rows_up"]
+    """Whose weights the network brings in turn: a word for each row of PEs, or all of a row, from the top or bottom."""
+    starts_with: Literal["any", "all"]
+    """Whether a PE uses weights as they come, or once it has all of a pass."""
     pipeline: Annotated[int, Field(ge=0)]
-    """Stages from reading operands to the sum: cycles after the last MAC of a pass, and one for each PE above."""
+    """Stages from reading operands to the sum: cycles after the last MAC of a pass."""
 
     @property
     def pes(self) -> int:
@@ -55,56 +59,144 @@ class RowStationaryArray(Part):
         return self.rows * self.columns
 
 
+WEIGHTS_ORDERS = ("interleaved", "rows_down", "rows_up")
+"""The orders in which rows of PEs get their weights, as ``bring_weights`` numbers them."""
+
+
+@kernel
+def bring_weights(
+    filters: int,
+    channels: int,
+    split: tuple[int, int, int, int, int, int],
+    order: int,
+    together: bool,
+    words: int,
+    free: int,
+    before: int,
+) -> Counts:
+    """Return when each row of PEs can have used the weights of each tap at the earliest: (rows, S).
+
+    A word of the network holds weights of one row of PEs, in the order in which it uses them: taps first, then
+    channels, then filters. Rows are numbered from the bottom, those of the first filters first.
+
+    Args:
+        filters: of a pass, and
+        channels: of it.
+        split: p, q, sets that run other filters, sets that run other channels, R, S.
+        order: which of ``WEIGHTS_ORDERS``.
+        together: whether a PE waits for all its weights.
+        words: weights that come per cycle.
+        free: places of each filter scratchpad that take weights in the pass before,
+        before: and its cycles in which they do.
+
+    """
+    p, q, across, deep, R, S = split
+    height = deep * R
+    rows = across * height
+    own = np.zeros(rows, np.int64)
+    for row in range(rows):
+        own_filters = min(p, filters - row // height * p)
+        own_channels = min(q, channels - (deep - 1 - row % height // R) * q)
+        own[row] = own_filters * own_channels * S
+    rounds = -(-p * q * S // words)
+    come = np.zeros((rows, rounds), np.int64)
+    now, early, blocked = 0, 0, False
+    for i in range(rows * rounds):
+        turn, which = (i // rows, i % rows) if order == 0 else (i % rounds, i // rounds)
+        row = which if order == 2 else which // height * height + height - 1 - which % height
+        if turn * words >= own[row]:
+            continue
+        blocked = blocked or early == before or min((turn + 1) * words, own[row]) > free
+        if blocked:
+            now += 1
+        else:
+            early += 1
+        come[row, turn] = now
+    used = np.zeros((rows, S), np.int64)
+    for row in range(rows):
+        own_filters = min(p, filters - row // height * p)
+        own_channels = own[row] // (own_filters * S)
+        for i in range(own[row]):
+            s, rest = i // (own_filters * own_channels), i % (own_filters * own_channels)
+            c, k = rest // own_filters, rest % own_filters
+            at = come[row, (own[row] - 1) // words] if together else come[row, i // words]
+            used[row, s] = max(used[row, s], at + p * q - c * p - k)
+    return used
+
+
 @kernel
 def play_pass(
     images: int,
+    needs: Counts,
     beyond: Counts,
     last: Counts,
     taps: Counts,
     channels: int,
     filters: int,
-    window: int,
+    height: int,
+    used: Counts,
+    sums: int,
     delivery: int,
     places: int,
-    ready: int,
 ) -> tuple[int, int]:
-    """Return the cycle at which the first window of a pass begins, and that at which the last one ends.
+    """Return what a pass spends before its windows follow each other, and when its last sum leaves the array.
 
-    Columns of the ifmap are delivered in order, each as soon as there is a place for it, and leave in order.
+    A PE waits for nothing but the weight and the ifmap value of its next MAC, and the sum from below. PEs of a row have
+    the same weights, and columns of the ifmap come to all: they are alike. Sums may wait at the PE above in a FIFO, of
+    one place or of more: a PE that a full one holds up is still ahead of the PE above, so its depth takes no time.
 
     Args:
         images: each of which passes through all windows.
-        beyond: (windows,): columns of an ifmap row, padding left out, that have to be there for each window.
+        needs: (windows, S): column under each tap, padding left out (-1), numbered as they are delivered.
+        beyond: (windows,): columns, of those that are delivered, up to the last that each window needs.
         last: (columns,): the last window that needs each column, ascending,
         taps: (columns,): and its taps that are done when the column is free there.
         channels: q, and
         filters: p of a PE: a column is used for q·p cycles.
-        window: cycles of a window, at least p·(q·S + 1).
+        height: rows of PEs through which sums move up.
+        used: (rows, S): when the weights of each tap can have been used at the earliest, as ``bring_weights`` says.
+        sums: cycles in which the sums of a window go in, or out.
         delivery: cycles in which a column of all rows and channels is delivered.
         places: columns that the ifmap scratchpads hold, at least those of a window.
-        ready: when the weights are there.
 
     """
-    windows, columns = len(beyond), len(last)
-    freed = np.zeros(images * columns, np.int64)
+    (windows, S), columns, rows = needs.shape, len(last), len(used)
+    arrived_at, freed = np.zeros(images * columns, np.int64), np.zeros(images * columns, np.int64)
     arrived = left = 0
-    delivered = 0  # the latest column
-    now = begin = ready
+    ended, first = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    done = np.zeros(S, np.int64)  # when all rows are done with each tap of a window
+    window = max(filters * (channels * S + 1), sums)
     for image in range(images):
         before = image * columns
         for w in range(windows):
             while arrived < before + beyond[w]:
-                room = freed[arrived - places] if arrived >= places else 0
-                delivered = max(delivered, room) + delivery
+                start = arrived_at[arrived - 1] if arrived else 0
+                if arrived >= places:
+                    start = max(start, freed[arrived - places])
+                arrived_at[arrived] = start + delivery
                 arrived += 1
-            now = max(now, delivered)
-            if image == 0 and w == 0:
-                begin = now
+            done[:] = adds = 0
+            for row in range(rows):
+                now = ended[row]
+                for s in range(S):
+                    if needs[w, s] >= 0:
+                        now = max(now, arrived_at[before + needs[w, s]])
+                    now += channels * filters
+                    if image == 0 and w == 0:
+                        now = max(now, used[row, s])
+                    done[s] = max(done[s], now)
+                adds = now if row % height == 0 else max(now, adds + 1)
+                ended[row] = max(adds + filters, ended[row] + sums)
             while left < before + columns and last[left - before] == w:
-                freed[left] = now + taps[left - before] * channels * filters
+                freed[left] = done[taps[left - before] - 1]
                 left += 1
-            now += window
-    return begin, now
+            if image == 0 and w == 0:
+                first[:] = ended
+    begin = end = 0
+    for top in range(height - 1, rows, height):
+        if ended[top] > end:
+            begin, end = first[top] - window, ended[top]
+    return begin, end
 
 
 @kernel

@@ -39,7 +39,7 @@ def measured() -> Result:
 def test_alexnet_takes_the_time_that_was_measured(measured):
     assert {o.name: o.program.mapping for o in measured.operators} == dict.fromkeys(MEASURED, "given")
     for operator in measured.operators:
-        near = 0.125 if operator.name == "conv5" else 0.1  # conv4's passes, but measured at less than its share
+        near = 0.105 if operator.name == "conv5" else 0.1  # conv4's passes, but measured at less than its share
         assert processing(operator) == pytest.approx(MEASURED[operator.name], rel=near), operator.name
     assert measured.cycles / 200_000 == pytest.approx(115.3, rel=0.1)  # transfers included
 

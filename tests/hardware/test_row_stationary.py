@@ -21,11 +21,12 @@ from simulator.dataflow.row_stationary import (
 from simulator.dataflow.windows import Axis
 from simulator.hardware.row_stationary import RowStationaryArray
 from tests.operators import convolutions
-from tests.reference.row_stationary import play
+from tests.reference.row_stationary import Networks, play
 
 EYERISS = {
     "rows": 12, "columns": 14, "filter_spad": 224, "ifmap_spad": 12, "psum_spad": 24, "zero_gating": True,
-    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "weights_ahead": "free", "pipeline": 3,
+    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "weights_ahead": "none",
+    "weights_order": "interleaved", "starts_with": "any", "pipeline": 3,
 }  # fmt: skip
 
 
@@ -34,23 +35,41 @@ def array(**changed: object) -> RowStationaryArray:
 
 
 @st.composite
-def mappings(draw: st.DrawFn) -> Mapping:
-    return Mapping(**{name: draw(st.integers(1, 5)) for name in "mnepqrt"})
+def mappings(draw: st.DrawFn, shape: Shape) -> Mapping:
+    """Draw a mapping of few or of many passes: the second half has all filters and channels in a pass."""
+    p, q, e = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    some = {name: draw(st.integers(1, 5)) for name in "mnrt"}
+    if draw(st.booleans()):
+        some |= {"m": shape.filters, "r": -(-shape.channels // q), "t": -(-shape.filters // p)}
+    return clipped(Mapping(p=p, q=q, e=e, **some), shape)
 
 
-@settings(deadline=None, max_examples=40)
-@given(convolutions(("dense",)), mappings(), st.data())
-def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
-    """Every pass of a layer: cycles, gated and multiplied pairs, and the sums of all passes together."""
+@settings(deadline=None, max_examples=80)
+@given(convolutions(("dense",)), st.data())
+def test_passes_are_those_played_cycle_by_cycle(operator, data):
+    """Every pass of a layer: cycles, however deep the FIFOs are, gated and multiplied pairs, and the sums together."""
     right = operator.dilation[1] * (operator.kernel_size[1] - 1) + 1
     machine = array(
         ifmap_spad=5 * right + data.draw(st.integers(0, 4)),
         ifmap_words=data.draw(st.integers(1, 5)),
         psum_words=data.draw(st.integers(1, 5)),
+        filter_words=data.draw(st.integers(1, 5)),
+        filter_spad=data.draw(st.sampled_from((224, 80, 40))),
+        weights_ahead=data.draw(st.sampled_from(("none", "free"))),
+        weights_order=data.draw(st.sampled_from(("interleaved", "rows_down", "rows_up"))),
+        starts_with=data.draw(st.sampled_from(("any", "all"))),
         pipeline=0,
     )
+    networks = Networks(
+        machine.filter_words,
+        machine.ifmap_words,
+        machine.psum_words,
+        machine.weights_order,
+        machine.starts_with == "all",
+        data.draw(st.integers(1, 7), label="sums that wait at a PE"),
+    )
     first = match(operator, Geometry(machine, Mapping(m=1, n=1, e=1, p=1, q=1, r=1, t=1), False), False)
-    mapping = clipped(mapping, first.shape)
+    mapping = data.draw(mappings(first.shape))
     found = match(operator, Geometry(machine, mapping, False), True)
     passes, timing, layer = found.passes, found.timing, found.layer
     assume(len(passes) <= 60)
@@ -71,13 +90,12 @@ def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
             operator.dilation,
             int(q),
             int(p),
-            machine.ifmap_words,
-            machine.psum_words,
+            networks,
             machine.ifmap_spad,
-            int(ready_of(found, machine, i)),
+            bool(passes.loads_weights[i]),
+            *places_before(found, machine, i),
         )
-        R = operator.kernel_size[0]
-        assert (played.begin, played.end) == (timing.waits[i], timing.cycles[i] - (R * -(-c // q) - 1)), i
+        assert (played.begin, played.end) == (timing.waits[i], timing.cycles[i]), i
         assert played.multiplied == found.multiplied[i]
         assert played.multiplied + played.gated == timing.steps[i]
         sums[n0[i] : n1[i], g, k0[i] : k1[i], y0[i] : y1[i]] += np.array(played.sums)
@@ -85,24 +103,14 @@ def test_passes_are_those_played_cycle_by_cycle(operator, mapping, data):
     np.testing.assert_array_equal(layer.as_output(sums), operator.reference())
 
 
-def ready_of(found, machine, i: int) -> int:
-    """When the weights of a pass are there: what the pass before left no place for, four words per cycle."""
+def places_before(found, machine, i: int) -> tuple[int, int]:
+    """Places of a filter scratchpad that the pass before leaves free, and the cycles of its windows."""
     passes, timing, mapping = found.passes, found.timing, found.geometry.mapping
-    taps = found.layer.horizontal.kernel
-
-    def size(j: int) -> tuple[int, int]:
-        f, c = (int(np.diff(span[j])[0]) for span in (passes.filters, passes.channels))
-        return -(-f // mapping.t) * -(-c // mapping.r) * taps, f * c * found.layer.taps
-
-    if not passes.loads_weights[i]:
-        return 0
-    own, words = size(i)
-    whole = -(-words // machine.filter_words)
-    if i == 0:
-        return whole
-    free = min(machine.filter_spad - size(i - 1)[0], own)
-    before = int(timing.windows[i - 1] + timing.sums[i - 1])
-    return whole - min(words * free // (own * machine.filter_words), before)
+    if i == 0 or machine.weights_ahead == "none":
+        return 0, 0
+    f, c = (int(np.diff(span[i - 1])[0]) for span in (passes.filters, passes.channels))
+    held = -(-f // mapping.t) * -(-c // mapping.r) * found.layer.horizontal.kernel
+    return machine.filter_spad - held, int(timing.windows[i - 1] + timing.sums[i - 1])
 
 
 def test_a_window_waits_for_no_column_that_its_taps_jump_over():
@@ -146,14 +154,53 @@ def test_the_papers_mappings_of_alexnet(layer, pes, macs):
 
 
 def test_a_pass_of_conv1_by_hand():
-    """Weights 22 · 176 ÷ 4 cycles, of which 48 of 224 places were free before; then 55 windows of 16 · (11 + 1)."""
+    """22 rows of PEs get 44 words each, in turn; 55 windows of 16 · (11 + 1); 10 PEs up and 3 stages.
+
+    The last of 968 words comes to the bottom of the second set: four MACs later it adds. Row by row its first word is
+    there after 925. With 48 of 224 places free before, 12 words of each row come in the pass before.
+    """
     shape, parameters = ALEXNET["conv1"]
     mapping = Mapping(**dict(zip("mnepqrt", parameters, strict=True)))
-    for ahead, waits in (("none", [968, 968]), ("free", [968, 704])):
-        machine = array(weights_ahead=ahead)
+    for changed, first, later in (
+        ({}, 968 + 4 + 16 + 10, 968 + 4 + 16 + 10),
+        ({"starts_with": "all"}, 968 + 176 + 16 + 10, 968 + 176 + 16 + 10),
+        ({"weights_order": "rows_down"}, 925 + 176 + 16 + 10, 925 + 176 + 16 + 10),
+        ({"weights_ahead": "free"}, 968 + 4 + 16 + 10, 704 + 4 + 16 + 10),
+    ):
+        machine = array(**changed)
         timing = time_passes(shape, mapping, machine, passes_of(shape, mapping))
-        assert timing.waits[:2].tolist() == waits
-        assert (timing.cycles - timing.waits)[0] == 55 * 16 * 12 + 3 + 10
+        assert (timing.cycles - 54 * 16 * 12 - 3)[:2].tolist() == [first, later], changed
+
+
+LAWS = (
+    ("starts_with", "all", "any"),
+    ("weights_ahead", "none", "free"),
+    ("ifmap_spad", 12, 16),
+    ("ifmap_words", 1, 2),
+    ("psum_words", 1, 3),
+    ("filter_words", 2, 4),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([1, 3, 5]),
+    st.integers(1, 2),
+    st.lists(st.integers(1, 4), min_size=7, max_size=7),
+    st.sampled_from(("interleaved", "rows_down", "rows_up")),
+    st.sampled_from(LAWS),
+)
+def test_more_places_and_wider_networks_never_make_a_pass_longer(kernel, stride, sizes, order, law):
+    axis = Axis(14, kernel, stride, kernel // 2, 1)
+    shape = Shape(4, 1, 7, 20, axis, axis)
+    mapping = clipped(Mapping(**dict(zip("mnepqrt", sizes, strict=True))), shape)
+    mapping = mapping.model_copy(update={"q": min(mapping.q, 12 // kernel)})
+    passes = passes_of(shape, mapping)
+    key, *values = law
+    less, more = (
+        time_passes(shape, mapping, array(**{"weights_order": order, key: value}), passes).cycles for value in values
+    )
+    assert (less >= more).all()
 
 
 @pytest.mark.parametrize("rule", ["bytes", "cycles", "product"])
