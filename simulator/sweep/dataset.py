@@ -270,7 +270,7 @@ def _frame(file: Path) -> pd.DataFrame:
 
     with _reading(file):
         frame = pd.read_parquet(file)
-    if not ROW <= set(frame.columns):
+    if not set(frame.columns) >= ROW:
         raise InputError(f"{file}: is no file of a sweep; expected the points of one")
     return frame
 
