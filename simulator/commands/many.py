@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simulator.commands.common import console
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.sweep import Batch, Named, Progress, Stop
@@ -52,6 +53,8 @@ def carried_out(
 
     from simulator.sweep import Stop, carry_out
 
+    if plans is not None and plans.exists() and not plans.is_dir():
+        raise InputError(f"--plans {plans}: expected a folder, found a file")
     stop, bar = Stop(), _Bar()
     kept = str(plans or user_cache_path("skipper") / "plans")
     with _ending(stop), bar:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simulator.errors import InputError
 from simulator.report.quantities import Units, finished, objectives_of
 from simulator.sweep.dataset import JOURNAL, SWEEP, read_frame
-from simulator.sweep.file import Named, parse_sweep
+from simulator.sweep.file import Named, read_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +65,9 @@ def read_study(folder: str | Path) -> Study:
 
 
 def _file(folder: Path) -> Named | None:
-    try:
-        text = (folder / SWEEP).read_text("utf-8")
-    except OSError:
+    if not (folder / SWEEP).is_file():
         return None
-    return parse_sweep(text, folder.name, str(folder / SWEEP))
+    return read_sweep(folder / SWEEP)
 
 
 def _units(named: Named) -> dict[str, str]:

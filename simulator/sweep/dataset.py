@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 JOURNAL, POINTS, SWEEP, MADE_WITH = "journal.jsonl", "points", "sweep.yaml", "made_with.json"
 BATCH = "batch.jsonl"
+KEPT = (JOURNAL, SWEEP, MADE_WITH, BATCH)
+"""Files of a dataset's folder, beside those in ``points``."""
 OK, FAILED = "ok", "failed"
 """What ``status`` says."""
 PER_FILE = 4096

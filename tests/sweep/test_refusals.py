@@ -168,6 +168,11 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     assert "expected a folder" in refused(written(tmp_path, HEAD), "--workers", "1")
 
 
+def test_a_file_in_the_place_of_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("x")
+    assert "expected a folder" in refused(written(tmp_path, HEAD), "--plans", str(tmp_path / "plans"))
+
+
 def test_another_sweep_or_another_version(tmp_path: Path) -> None:
     file = written(tmp_path, HEAD)
     arguments = ["sweep", str(file), "--out", str(tmp_path / "out"), "--workers", "1", "--plans", str(tmp_path / "p")]
