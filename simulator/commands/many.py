@@ -79,10 +79,15 @@ def end(last: Progress, stop: Stop) -> None:
 def _ending(stop: Stop) -> Iterator[None]:
     def asked(number: int, _: object) -> None:
         stop.asked, stop.signal = True, number
+        if not stop.begun:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo("skipper: stopped before anything was run", err=True)
+        raise SystemExit(OF_SIGNAL + stop.signal) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -136,6 +136,28 @@ def test_killed_at_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_anything_runs_ends_it_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    axes = "{dram.bandwidth: {from: 1 GB/s, to: 99 GB/s, points: 20000}}"  # the area of each design takes minutes
+    file = written(tmp_path, SMALL.partition("axes:")[0] + f"axes: {axes}\nbudget: {{area_mm2: 20}}\n")
+    process = started(file, "--out", str(tmp_path / "out"), "--workers", "1")
+    while not caught(process.pid) & 1 << (signal.SIGTERM - 1):  # the last of the two
+        time.sleep(0.02)
+    process.send_signal(number)
+    try:
+        _, said = process.communicate(timeout=5)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (128 + number, "skipper: stopped before anything was run\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def caught(process: int) -> int:
+    """Return the signals for which a process has handlers, as bits."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("SigCgt:")[2].split()[0], 16)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     file = written(tmp_path, SMALL.replace("points: 6", "points: 600"))
     out = tmp_path / "out"
