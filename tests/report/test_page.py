@@ -144,6 +144,19 @@ def test_any_dataset_has_a_page(case: str, tmp_path: Path) -> None:
     assert any(data["front"])
 
 
+def test_the_axes_of_a_batch_have_the_units_that_its_lines_write(tmp_path: Path) -> None:
+    folder = kept(grid(), tmp_path / "batch")
+    (folder / "sweep.yaml").unlink()
+    lines = [
+        {"line": 1, "name": None, "arch": "alpha", "dram.bandwidth": "1 GB/s", "buffer.size": "8192"},
+        {"line": 2, "name": "small", "arch": "alpha", "dram.bandwidth": "4000000000", "array.blocks": "4"},
+    ]
+    (folder / "batch.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert read_study(folder).units == {"dram.bandwidth": "B/s"}
+    (folder / "batch.jsonl").write_bytes(b"\xff\xfe")
+    assert report(folder, status=2) == f"skipper: {folder / 'batch.jsonl'}: is damaged\n"
+
+
 def test_a_chip_whose_area_is_never_known_has_a_front_of_the_other_objectives() -> None:
     frame = grid(("alpha", "beta"))
     frame["area_mm2"] = frame["area_mm2"].where(frame["chip"] == "alpha")
