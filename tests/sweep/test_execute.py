@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from simulator import load_arch, load_trace, simulate
+from simulator.cli import main
 from simulator.plans import PlanStore
 from simulator.sweep import execute, read_frame, sweep
 from simulator.sweep.runs import Point
@@ -149,6 +151,15 @@ def test_a_signal_before_anything_runs_ends_it_at_once(number: signal.Signals, t
         process.kill()
     assert (process.returncode, said) == (128 + number, "skipper: stopped before anything was run\n")
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_control_c_while_files_are_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.sweep.read_sweep", interrupted)
+    done = CliRunner().invoke(main, ["sweep", str(written(tmp_path))])
+    assert (done.exit_code, done.stderr) == (130, "skipper: stopped\n")
 
 
 def caught(process: int) -> int:
