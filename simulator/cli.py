@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -23,7 +24,7 @@ from simulator.errors import InputError, LawViolation
 
 
 class Group(click.Group):
-    """Commands that end in one sentence and status 2 where the input is unusable, and never in a traceback."""
+    """Commands that end in one sentence and status 2 where the input is unusable, 130 after Ctrl-C; no traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command chosen."""
@@ -34,6 +35,9 @@ class Group(click.Group):
         except LawViolation as error:
             click.echo(f"skipper: the simulator breaks one of its laws, which is a defect: {error}", err=True)
             ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("skipper: stopped", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(0)

@@ -38,6 +38,11 @@ class Work(Part):
     why: str = ""
     """What was assumed."""
 
+    @property
+    def types_left_out(self) -> tuple[str, ...]:
+        """What ``without`` names."""
+        return () if self.without is None else tuple(kind.strip() for kind in self.without.split(","))
+
 
 def open_work(work: Work, located: Callable[[str], str] = lambda name: name) -> Trace:
     """Open or make the trace of a work.
@@ -54,4 +59,4 @@ def open_work(work: Work, located: Callable[[str], str] = lambda name: name) -> 
     trace = load_trace(located(work.trace), settings)
     if work.without is None:
         return trace
-    return without(trace, [kind.strip() for kind in work.without.split(",")])[0]
+    return without(trace, work.types_left_out)[0]

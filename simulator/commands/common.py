@@ -99,7 +99,7 @@ def console(stderr: bool = False) -> Console:
 
     # A table in a file or a pipe keeps its width; on a terminal it fits the window.
     # Names of operators are no markup.
-    width = None if sys.stdout.isatty() else 140
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 140
     return Console(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simulator.commands.common import as_json_option, console, print_json
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +51,8 @@ def diff(
     from simulator.sweep import diff as compared_of
     from simulator.sweep.difference import DEFAULT, document
 
+    if not math.isfinite(tolerance):
+        raise InputError(f"--tolerance {tolerance}: expected a number")
     if csv_file is not None:
         require_file(csv_file, before, after)
     chosen = tuple(dict.fromkeys(metrics)) or DEFAULT

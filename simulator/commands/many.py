@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from simulator.commands.common import console
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.sweep import Batch, Named, Progress, Stop
 
-BEST = ("cycles", "energy_pj")
-"""What the best so far is shown of."""
+BEST = {"cycles": "cycles", "energy_pj": "pJ"}
+"""What the best so far is shown of, and in which unit."""
 FAILED = 1
 """Exit status where all was run and something failed."""
 OF_SIGNAL = 128
@@ -52,7 +55,9 @@ def carried_out(
 
     from simulator.sweep import Stop, carry_out
 
-    stop, bar = Stop(), _Bar()
+    if plans is not None and plans.exists() and not plans.is_dir():
+        raise InputError(f"--plans {plans}: expected a folder, found a file")
+    stop, bar = Stop(), Bar()
     kept = str(plans or user_cache_path("skipper") / "plans")
     with _ending(stop), bar:
         return carry_out(named, folder, workers, cluster, kept, bar.show, stop), stop
@@ -76,47 +81,56 @@ def end(last: Progress, stop: Stop) -> None:
 def _ending(stop: Stop) -> Iterator[None]:
     def asked(number: int, _: object) -> None:
         stop.asked, stop.signal = True, number
+        if not stop.begun:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo("skipper: stopped before anything was run", err=True)
+        raise SystemExit(OF_SIGNAL + stop.signal) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-class _Bar:
-    """Progress on a terminal: points, rate, time left, best so far."""
+class Bar:
+    """Progress on a terminal of 80 columns: points, rate, time left, best so far."""
 
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.best: dict[str, float] = {}
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
-        )
+        self.begun: float | None = None
+        self.clock = clock
+        columns = (BarColumn(bar_width=10), MofNCompleteColumn(), TextColumn("{task.description}"))
         shown = sys.stderr.isatty()
         self.progress = Progress(*columns, console=console(stderr=True), disable=not shown)
-        self.task = self.progress.add_task("", total=None, rate="", best="")
+        self.task = self.progress.add_task("", total=None)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def show(self, at: Any) -> None:
+    def show(self, at: Progress) -> None:
+        """Show where a sweep stands; the first time, before anything of it runs."""
+        self.begun = self.clock() if self.begun is None else self.begun
         if at.row is not None and at.row["status"] == "ok":
             for key in BEST:
                 self.best[key] = min(at.row[key], self.best.get(key, at.row[key]))
-        task = self.progress.tasks[0]
-        best = ", ".join(f"{key} {value:,.4g}" for key, value in self.best.items())
-        rate = f"{task.speed:,.1f} points/s" if task.speed else ""
-        self.progress.update(
-            self.task, completed=at.done, total=at.total, rate=rate, best=f"least {best}" if best else ""
-        )
+        self.progress.update(self.task, completed=at.done, total=at.total, description=self._said(at))
+
+    def _said(self, at: Progress) -> str:
+        """Say the rate since the beginning, for points come many at once; what was found there took no time."""
+        ran, spent = at.done - at.resumed, self.clock() - (self.begun or 0.0)
+        said = []
+        if ran and spent > 0:
+            left = timedelta(seconds=round((at.total - at.done) * spent / ran))
+            said.append(f"{ran / spent:,.3g}/s {left} left")
+        if self.best:
+            said.append("least " + ", ".join(f"{value:,.4g} {BEST[key]}" for key, value in self.best.items()))
+        return " ".join(said)

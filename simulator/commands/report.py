@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from simulator.commands.common import as_json_option, print_json
+from simulator.errors import InputError
 
 
 @click.command()
@@ -21,10 +22,13 @@ def report(folder: Path, out: Path | None, as_json: bool) -> None:
     from simulator.report import read_study, report_page
     from simulator.report.quantities import finished
     from simulator.results.folder import require_file, writing
+    from simulator.sweep.dataset import KEPT, POINTS
 
     study = read_study(folder)
     page = out or folder / "report.html"
-    require_file(page)
+    require_file(page, folder / POINTS)
+    if page.resolve() in {(folder / name).resolve() for name in KEPT}:
+        raise InputError(f"{page}: is a file of the sweep; expected another name for the page")
     text = report_page(study)
     with writing(page) as partial:
         partial.write_text(text, "utf-8")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import InputError
 from simulator.report.quantities import Units, finished, objectives_of
-from simulator.sweep.dataset import JOURNAL, SWEEP, read_frame
-from simulator.sweep.file import Named, parse_sweep
+from simulator.sweep.axes import Written
+from simulator.sweep.dataset import BATCH, JOURNAL, SWEEP, read_frame
+from simulator.sweep.file import Named, read_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +60,7 @@ def read_study(folder: str | Path) -> Study:
         frame=frame,
         objectives=objectives_of(frame, tuple(search.objectives) if search is not None else ()),
         description=sweep.description if sweep is not None else "",
-        units=_units(named) if named is not None else {},
+        units=_units(named.varied if named is not None else _of_jobs(folder / BATCH)),
         linked=tuple(tuple(group) for group in named.linked) if named is not None else (),
         searched=search is not None,
         ended=not (folder / JOURNAL).exists(),
@@ -65,13 +68,25 @@ def read_study(folder: str | Path) -> Study:
 
 
 def _file(folder: Path) -> Named | None:
-    try:
-        text = (folder / SWEEP).read_text("utf-8")
-    except OSError:
+    if not (folder / SWEEP).is_file():
         return None
-    return parse_sweep(text, folder.name, str(folder / SWEEP))
+    return read_sweep(folder / SWEEP)
 
 
-def _units(named: Named) -> dict[str, str]:
-    found = {key: {value.unit for value in values} for key, values in named.varied.items()}
+def _of_jobs(file: Path) -> Mapping[str, list[Written]]:
+    """Return what the jobs of a batch set, as they write it."""
+    found: dict[str, list[Written]] = {}
+    try:
+        jobs = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    except ValueError:
+        raise InputError(f"{file}: is damaged") from None
+    for job in jobs:
+        for key, text in job.items():
+            found.setdefault(key, []).append(Written.of(text))
+    return found
+
+
+def _units(written: Mapping[str, Iterable[Written]]) -> dict[str, str]:
+    """Return the unit of each axis that has one; a number without one is in base units."""
+    found = {key: {value.unit for value in values} - {""} for key, values in written.items()}
     return {key: next(iter(units)) for key, units in found.items() if len(units) == 1}

@@ -69,8 +69,15 @@ def values_of(axis: list[Any] | Range, where: str) -> list[Written]:
     """
     if isinstance(axis, list):
         found = [Written.of(value) for value in axis]
-        if twice := sorted({each.text for each in found if found.count(each) > 1}):
-            raise InputError(f"{where}: the value {twice[0]} stands twice")
+        seen: dict[str | float, Written] = {}
+        for each in found:
+            first = seen.setdefault(each.text if each.number is None else each.number, each)
+            if first is not each:
+                same = first.text == each.text
+                what = (
+                    f"value {each.text} stands twice" if same else f"values {first.text} and {each.text} are the same"
+                )
+                raise InputError(f"{where}: the {what}")
         return found
     (low, unit), (high, other) = (_number(end, where) for end in (axis.start, axis.to))
     if unit != other:
@@ -90,16 +97,21 @@ def _numbers(axis: Range, low: float, high: float, unit: str, whole: bool, where
         step, of_step = _number(axis.step, where)
         if step <= 0 or of_step != unit:
             raise InputError(f"{where}: 'step' is {axis.step}, expected a number above 0 in the unit of 'from'")
-        count = math.floor((high - low) / step + 1e-9) + 1
-        if count > MOST:
-            raise InputError(f"{where}: {count} values, expected at most {MOST}")
-        yield from (_short(low + place * step) for place in range(count))
+        steps = (high - low) / step
+        _require_few(steps + 1, where)
+        yield from (_short(low + place * step) for place in range(math.floor(steps + 1e-9) + 1))
         return
     count = axis.points or 1
-    for place in range(min(count, MOST)):
+    _require_few(count, where)
+    for place in range(count):
         part = place / max(1, count - 1)
         number = low * (high / low) ** part if axis.scale == "log" else low + (high - low) * part
         yield round(number, 12) if unit == "s" else float(round(number)) if whole else _short(number)
+
+
+def _require_few(count: float, where: str) -> None:
+    if count > MOST:
+        raise InputError(f"{where}: {count:,.6g} values, expected at most {MOST:,}")
 
 
 def _short(number: float) -> float:

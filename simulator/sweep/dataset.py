@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 JOURNAL, POINTS, SWEEP, MADE_WITH = "journal.jsonl", "points", "sweep.yaml", "made_with.json"
 BATCH = "batch.jsonl"
+KEPT = (JOURNAL, SWEEP, MADE_WITH, BATCH)
+"""Files of a dataset's folder, beside those in ``points``."""
 OK, FAILED = "ok", "failed"
 """What ``status`` says."""
 PER_FILE = 4096
@@ -34,6 +37,10 @@ PER_FILE = 4096
 Kinds = Mapping[str, type]
 """The columns of a dataset, in order: int, float or str."""
 Row = dict[str, Any]
+ROW = frozenset(("point", "status"))
+"""Columns of every dataset."""
+READINGS = 20
+"""How often a dataset is read again whose files were joined meanwhile."""
 
 
 class Dataset:
@@ -72,34 +79,41 @@ class Dataset:
             raise
 
     def _claim(self, file: str, text: str, made_with: str) -> None:
-        kept = self.folder / file
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder for the sweep, found a file")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            self._take(file, text, made_with)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _take(self, file: str, text: str, made_with: str) -> None:
+        try:  # of the folder itself, for its files are replaced: whoever has it is the only one to look and to write
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self.folder}: another process runs this sweep now") from None
+        kept, found = self.folder / file, self.folder / MADE_WITH
         if not kept.exists():
-            if self.folder.exists() and not all(_of_claiming(path, file) for path in self.folder.iterdir()):
+            if not all(_of_claiming(path, file) for path in self.folder.iterdir()):
                 ours = (self.folder / POINTS).is_dir()
                 what = "already holds another sweep" if ours else "holds something that is no sweep"
                 raise InputError(f"{self.folder}: {what}; expected a folder of its own (--out)")
-            self.folder.mkdir(parents=True, exist_ok=True)
             for name, content in ((MADE_WITH, made_with), (file, text)):  # the file last: with it all is there
                 with writing(self.folder / name) as partial:
                     partial.write_text(content, "utf-8")
-        elif kept.read_text("utf-8") != text:
+        elif kept.read_bytes() != text.encode():
             raise InputError(f"{self.folder}: already holds another sweep; expected a folder of its own (--out)")
-        elif (found := self.folder / MADE_WITH).exists() and found.read_text("utf-8") != made_with:
+        elif found.exists() and found.read_bytes() != made_with.encode():
             raise InputError(
                 f"{self.folder}: its points were run with other chips or files, or another version of Skipper "
                 f"(see {MADE_WITH}); expected a folder of its own (--out)"
             )
-        self._lock = os.open(kept, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise InputError(f"{self.folder}: another process runs this sweep now") from None
         (self.folder / POINTS).mkdir(exist_ok=True)
         for leftover in (*self.folder.glob(".*"), *(self.folder / POINTS).glob(".*")):
-            leftover.unlink()  # of an end in the middle of writing
+            if leftover.is_file():
+                leftover.unlink()  # of an end in the middle of writing
 
     def _journalled(self) -> Iterator[Row]:
         for row in journalled(self.journal):
@@ -229,42 +243,61 @@ def journalled(journal: Path) -> Iterator[Row]:
             row = json.loads(line)
         except ValueError:
             continue  # cut short, and written after
-        if isinstance(row, dict) and isinstance(row.get("point"), str):
+        if isinstance(row, dict) and row.keys() >= ROW and isinstance(row["point"], str):
             yield row
 
 
-def _read(file: Path, columns: list[str] | None = None, filters: Any = None) -> Any:
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Say which file it is that Arrow cannot read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise InputError(f"{file}: is damaged ({error}); remove it, and its points are run again") from None
+
+
+def _read(file: Path, columns: list[str] | None = None, filters: Any = None) -> Any:
+    import pyarrow.parquet as pq
+
+    with _reading(file):
         return pq.read_table(file, columns=columns, filters=filters)
-    except pa.ArrowException as error:
-        raise _damaged(file, error) from None
 
 
 def _frame(file: Path) -> pd.DataFrame:
     import pandas as pd
-    import pyarrow as pa
 
-    try:
-        return pd.read_parquet(file)
-    except pa.ArrowException as error:
-        raise _damaged(file, error) from None
+    with _reading(file):
+        frame = pd.read_parquet(file)
+    if not set(frame.columns) >= ROW:
+        raise InputError(f"{file}: is no file of a sweep; expected the points of one")
+    return frame
 
 
-def _damaged(file: Path, error: Exception) -> InputError:
-    return InputError(f"{file}: is damaged ({error}); remove it, and its points are run again")
+def _frames(folder: Path) -> list[pd.DataFrame]:
+    """Return the rows of all files and of the journal, of a sweep that may be running."""
+    import pandas as pd
+
+    for left in reversed(range(READINGS)):
+        rows = list(journalled(folder / JOURNAL))  # first: what leaves it meanwhile is in a file
+        try:
+            frames = [_frame(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
+        except FileNotFoundError:
+            if not left:
+                raise
+        else:
+            return [*frames, pd.DataFrame(rows)] if rows else frames
+    raise AssertionError("unreachable")
 
 
 def _count(file: Path) -> int:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(file):
         count: int = pq.read_metadata(file).num_rows
-    except pa.ArrowException as error:
-        raise _damaged(file, error) from None
     return count
 
 
@@ -291,9 +324,7 @@ def read_frame(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not (folder / POINTS).is_dir():
         raise InputError(f"{folder}: holds no sweep; expected the folder of one")
-    frames = [_frame(file) for file in sorted((folder / POINTS).glob("*.parquet"))]
-    if rows := list(journalled(folder / JOURNAL)):
-        frames.append(pd.DataFrame(rows))
+    frames = _frames(folder)
     if not frames:
         return pd.DataFrame()
     merged = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]

@@ -52,6 +52,8 @@ class Stop:
     asked = False
     signal = 0
     """Its number, where one asked."""
+    begun = False
+    """Whether anything was given out; until then there is nothing to finish, and who asks need not wait."""
 
 
 def sweep(
@@ -243,6 +245,7 @@ class _Running:
         return self.executor.submit(run_chunk, self.plans, [self.source.run(point) for point in chunk[:MOST_AT_ONCE]])
 
     def _submit(self, chunk: Chunk) -> None:
+        self.stop.begun = True
         try:
             future = self._submitted(chunk)
         except BrokenProcessPool:  # noticed late

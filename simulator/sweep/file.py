@@ -19,9 +19,10 @@ and other parameters of the chip that are numbers, in base units, and ``area_mm2
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,7 +50,7 @@ class Search(Part):
     """What is to be small."""
     trials: Annotated[int, Field(ge=1)]
     """Points to run; one that is drawn again is not run again and does not count."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the sampler."""
     population: Annotated[int, Field(ge=2)] = 32
     """Points of a generation of nsga2 and nsga3; of the others, points that are asked for at once."""
@@ -83,9 +84,9 @@ class Sweep(Part):
     description: str = ""
     """In a sentence or two."""
     chips: Annotated[dict[Name, Machine], Field(min_length=1)]
-    """By name."""
+    """Chips, each by a name of your own."""
     works: Annotated[dict[Name, Work], Field(min_length=1)]
-    """By name."""
+    """Works, each by a name of your own."""
     memory: str = "simple"
     """As of ``skipper run``."""
     axes: dict[str, Axis] = Field(default_factory=dict)
@@ -195,12 +196,22 @@ def _require_axes(document: Mapping[str, Any], origin: str) -> None:
         for key, axis in group.items() if isinstance(group, Mapping) else ():
             where = f"{origin}: axis '{key}'"
             if isinstance(axis, Mapping):
+                _require_values([axis[end] for end in ("from", "to", "step") if end in axis], where)
                 try:
                     Range.model_validate_json(json.dumps(axis, default=str))
                 except ValidationError as error:
                     raise InputError(f"{where}: {complaint(error, Range)}") from None
             elif not isinstance(axis, list) or not axis:
                 raise InputError(f"{where}: expected a list of values or a range (from, to, step or points)")
+            else:
+                _require_values(axis, where)
+
+
+def _require_values(values: Iterable[Any], where: str) -> None:
+    for value in values:
+        if value is None or isinstance(value, list | Mapping) or (isinstance(value, float) and not isfinite(value)):
+            what = {list: "a list", dict: "a section", type(None): "nothing"}.get(type(value), str(value))
+            raise InputError(f"{where}: a value is {what}; expected numbers or text")
 
 
 def _require_one_axis_each(

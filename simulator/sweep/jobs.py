@@ -281,6 +281,8 @@ def _of_json_lines(text: str, origin: str) -> Iterator[tuple[int, dict[str, Writ
             if key in given:
                 raise InputError(f"{where}: the key '{key}' stands twice")
             given.add(key)
+            if not key.strip():
+                raise InputError(f"{where}: a key has no name")
             if not isinstance(value, str | int | float | None):
                 raise InputError(f"{where}: '{key}' is no value; expected a number, a text, true or false")
             if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -13,7 +13,7 @@ from simulator.arch import Arch, validate
 from simulator.errors import InputError, nearest
 from simulator.jobs import Work, open_work
 from simulator.library.expression import evaluate
-from simulator.library.load import is_workload, load_trace, trace_parameters
+from simulator.library.load import is_workload, trace_parameters
 from simulator.memory import choose_memory
 from simulator.sweep.axes import MOST, Written, combinations
 from simulator.sweep.dataset import SWEEP
@@ -21,7 +21,7 @@ from simulator.sweep.design import OF_DESIGN, design
 from simulator.sweep.file import Named
 from simulator.sweep.rows import columns, parameter_cells
 from simulator.sweep.runs import OF_WORK, Point, Run, digests_of, sources_of
-from simulator.trace import Trace
+from simulator.trace import Trace, require_types
 
 TRIED = 20_000
 """Points of a search that are tried at most to find one that constraints admit."""
@@ -96,14 +96,14 @@ class Space:
         where = f"{self.named.origin}: work '{name}'"
         try:
             known = trace_parameters(work.trace)
+            require_types(work.types_left_out)
             if not (is_workload(work.trace) or work.trace.endswith(".csv")):
-                load_trace(work.trace)
+                open_work(work.model_copy(update={"set": {}}))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         for key in work.set:
             if key not in known:
-                hint = nearest(key, known) if known else "; a trace has no parameters, only a workload has"
-                raise InputError(f"{where}: there is no parameter '{key}'{hint}")
+                raise InputError(f"{where}: there is no parameter '{key}'{_like(key, known)}")
 
     def _require_known(self, key: str, what: str, chips: Iterable[str], works: Iterable[str]) -> None:
         where = f"{self.named.origin}: {what}"
@@ -111,7 +111,7 @@ class Space:
             for name in works:
                 known = trace_parameters(self.sweep.works[name].trace)
                 if (own := key.removeprefix(OF_WORK)) not in known:
-                    raise InputError(f"{where}: the work '{name}' has no such parameter{nearest(own, known)}")
+                    raise InputError(f"{where}: the work '{name}' has no such parameter{_like(own, known)}")
             return
         for name in chips:
             if key not in (known_keys := self.archs[name].config.provenance):
@@ -129,19 +129,21 @@ class Space:
     def _require_constraints(self) -> None:
         """Refuse what is no expression, or names what there is not, before anything else is done."""
         for chip in self.archs if self.constraints else ():
-            first = next((point for point in self.all_points() if point.chip == chip), None)
+            first = next(self.all_points((chip,)), None)
             if first is not None:
                 self.admits(first)
 
-    def all_points(self) -> Iterator[Point]:
-        """Yield every point, whether admitted or not."""
+    def all_points(self, chips: Collection[str] | None = None) -> Iterator[Point]:
+        """Yield every point, whether admitted or not, of some chips or of all."""
+        chosen = self.sweep.chips if chips is None else chips
         if self.sweep.jobs:
             for job in self.sweep.jobs:
-                yield Point(job.chip, job.work, {key: Written.of(value) for key, value in job.set.items()})
+                if job.chip in chosen:
+                    yield Point(job.chip, job.work, {key: Written.of(value) for key, value in job.set.items()})
             return
         linked = [list(_together(group)) for group in self.named.linked]
         alone = [[{key: value} for value in values] for key, values in self.named.axes.items()]
-        for chip, work in product(self.sweep.chips, self.sweep.works):
+        for chip, work in product(chosen, self.sweep.works):
             for parts in product(*alone, *linked):
                 yield Point(chip, work, {key: value for part in parts for key, value in part.items()})
 
@@ -250,6 +252,10 @@ class Space:
             model = accelerator(arch.config.accelerator)
             found.add(tuple(model.geometry(operator, arch.chip) for operator in trace.operators))
         return len(found) > 1
+
+
+def _like(key: str, known: Collection[str]) -> str:
+    return nearest(key, known) if known else "; a trace has no parameters, only a workload has"
 
 
 def _together(group: Mapping[str, list[Written]]) -> Iterator[dict[str, Written]]:

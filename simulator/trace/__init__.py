@@ -5,7 +5,7 @@ from simulator.trace.embedding import EmbeddingBag
 from simulator.trace.file import list_traces, load_trace, save_trace
 from simulator.trace.operator import OPERATORS, Conv2d, Linear, MatMul, Operator, register
 from simulator.trace.rowwise import Rowwise
-from simulator.trace.selection import LeftOut, not_run, without
+from simulator.trace.selection import LeftOut, not_run, require_types, without
 from simulator.trace.sparse_product import SpMM
 from simulator.trace.tensor import DensityTensor, MaskTensor, Tensor, ValueTensor, quantise
 from simulator.trace.trace import Trace
@@ -32,6 +32,7 @@ __all__ = [
     "not_run",
     "quantise",
     "register",
+    "require_types",
     "save_trace",
     "without",
 ]

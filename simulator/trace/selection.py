@@ -35,6 +35,20 @@ class LeftOut:
         return {"types": list(self.types), "operators": self.operators, "macs": self.macs, "macs_share": self.share}
 
 
+def require_types(types: Iterable[str]) -> tuple[str, ...]:
+    """Return types of operators, each once.
+
+    Raises:
+        InputError: one is unknown.
+
+    """
+    found = tuple(dict.fromkeys(types))
+    for kind in found:
+        if kind not in OPERATORS:
+            raise InputError(f"unknown type of operators '{kind}'{nearest(kind, OPERATORS)}")
+    return found
+
+
 def without(trace: Trace, types: Iterable[str]) -> tuple[Trace, LeftOut]:
     """Return the trace without the operators of these types, and what was left out.
 
@@ -42,10 +56,7 @@ def without(trace: Trace, types: Iterable[str]) -> tuple[Trace, LeftOut]:
         InputError: a type is unknown, or no operator remains.
 
     """
-    unwanted = tuple(dict.fromkeys(types))
-    for kind in unwanted:
-        if kind not in OPERATORS:
-            raise InputError(f"unknown type of operators '{kind}'{nearest(kind, OPERATORS)}")
+    unwanted = require_types(types)
     kept = tuple(operator for operator in trace.operators if operator.type not in unwanted)
     if not kept:
         raise InputError(f"trace '{trace.name}' has no operators but those of type {', '.join(unwanted)}")

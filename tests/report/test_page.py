@@ -144,6 +144,19 @@ def test_any_dataset_has_a_page(case: str, tmp_path: Path) -> None:
     assert any(data["front"])
 
 
+def test_the_axes_of_a_batch_have_the_units_that_its_lines_write(tmp_path: Path) -> None:
+    folder = kept(grid(), tmp_path / "batch")
+    (folder / "sweep.yaml").unlink()
+    lines = [
+        {"line": 1, "name": None, "arch": "alpha", "dram.bandwidth": "1 GB/s", "buffer.size": "8192"},
+        {"line": 2, "name": "small", "arch": "alpha", "dram.bandwidth": "4000000000", "array.blocks": "4"},
+    ]
+    (folder / "batch.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert read_study(folder).units == {"dram.bandwidth": "B/s"}
+    (folder / "batch.jsonl").write_bytes(b"\xff\xfe")
+    assert report(folder, status=2) == f"skipper: {folder / 'batch.jsonl'}: is damaged\n"
+
+
 def test_a_chip_whose_area_is_never_known_has_a_front_of_the_other_objectives() -> None:
     frame = grid(("alpha", "beta"))
     frame["area_mm2"] = frame["area_mm2"].where(frame["chip"] == "alpha")
@@ -180,11 +193,22 @@ def test_what_has_no_report_is_refused_in_a_sentence(tmp_path: Path) -> None:
     empty, full = tmp_path / "empty", kept(grid(), tmp_path / "full")
     failed = kept(none_ok(grid()), tmp_path / "failed")
     (empty / "points").mkdir(parents=True)
+    other = kept(grid(), tmp_path / "other")
+    (other / "sweep.yaml").write_bytes(b"\xff\xfe")
     for arguments, sentence in (
         ((tmp_path / "none",), f"{tmp_path / 'none'}: holds no sweep; expected the folder of one"),
         ((full / "sweep.yaml",), f"{full / 'sweep.yaml'}: holds no sweep; expected the folder of one"),
         ((empty,), f"{empty}: holds no points yet; there is nothing to show"),
         ((failed,), f"{failed}: all 24 points failed, there is nothing to show; most often: bad luck"),
+        (
+            (full, "-o", full / "sweep.yaml"),
+            f"{full / 'sweep.yaml'}: is a file of the sweep; expected another name for the page",
+        ),
+        (
+            (full, "-o", full / "points" / "all.parquet"),
+            f"{full / 'points' / 'all.parquet'}: expected a file outside the folder for the results, {full / 'points'}",
+        ),
+        ((other,), f"{other / 'sweep.yaml'}: cannot read the sweep: not UTF-8 text"),
         ((full, "-o", tmp_path), f"{tmp_path}: expected the name of a file, found a folder"),
         (
             (full, "-o", tmp_path / "no" / "r.html"),
@@ -192,5 +216,5 @@ def test_what_has_no_report_is_refused_in_a_sentence(tmp_path: Path) -> None:
         ),
     ):
         assert report(*arguments, status=2) == f"skipper: {sentence}\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "failed", "full"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "failed", "full", "other"]
     assert sorted(path.name for path in full.iterdir()) == ["points", "sweep.yaml"]

@@ -87,7 +87,9 @@ def test_sizes_are_whole(low: int, high: int, points: int) -> None:
         ({"start": 1, "to": 4, "step": 0}, "expected a number above 0"),
         ({"start": "a", "to": 4, "step": 1}, "'a' is no number"),
         ({"start": True, "to": 4, "step": 1}, "is no number"),
-        ({"start": 1, "to": 1e9, "step": 1}, "expected at most 1000000"),
+        ({"start": 1, "to": 1e9, "step": 1}, "expected at most 1,000,000"),
+        ({"start": 1, "to": 1e9, "points": 10**9, "scale": "log"}, "expected at most 1,000,000"),
+        ({"start": 0, "to": 1e308, "step": 5e-324}, "expected at most 1,000,000"),
     ],
 )
 def test_refused(range_: dict[str, Any], sentence: str) -> None:
@@ -99,3 +101,5 @@ def test_refused(range_: dict[str, Any], sentence: str) -> None:
 def test_a_value_twice_is_refused() -> None:
     with pytest.raises(InputError, match="the value 4 stands twice"):
         values_of([4, 8, 4], "axis 'x'")
+    with pytest.raises(InputError, match="the values 64 KiB and 65536 are the same"):
+        values_of(["64 KiB", 65536], "axis 'x'")

@@ -309,6 +309,7 @@ BAD = {
     "half a character": ("jobs.jsonl", '{"arch": "a", "trace": "\\ud800"}', "line 1", "printable"),
     "no trace": ("jobs.jsonl", GOOD + '{"arch": "a"}', "line 2", "'trace' is not set"),
     "duplicate names": ("jobs.jsonl", '{"arch":"a","trace":"b","name":"x"}\n' * 2, "line 2", "in line 1 already"),
+    "a key without a name": ("jobs.jsonl", '{"arch": "a", "trace": "b", " ": 1}', "line 1", "has no name"),
     "nothing": ("jobs.jsonl", "\n\n", "holds no jobs"),
     "another suffix": ("jobs.txt", "arch,trace\na,b\n", ".csv or .jsonl"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -210,4 +211,67 @@ def test_rows_of_some_points(tmp_path: Path) -> None:
 
 def test_no_sweep(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no sweep"):
+        read_frame(tmp_path)
+
+
+def test_two_that_begin_at_once_do_not_both_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Dataset] = []
+
+    def other_begins_first(path: Path) -> Any:
+        monkeypatch.undo()
+        with suppress(InputError):
+            begun.append(opened(tmp_path / "d"))
+        return module.writing(path)
+
+    monkeypatch.setattr(module, "writing", other_begins_first)
+    with suppress(InputError):
+        begun.append(opened(tmp_path / "d"))
+    assert len(begun) == 1
+
+
+def test_rows_that_leave_the_journal_while_it_is_read_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = opened(tmp_path)
+    kept.add([row(0)])
+    journalled, frame = module.journalled, module._frame
+
+    def then_compacted(journal: Path) -> Any:
+        found = list(journalled(journal))
+        kept.compact()
+        return iter(found)
+
+    monkeypatch.setattr(module, "journalled", then_compacted)
+    assert rows(tmp_path) == [row(0)]
+    kept.add([row(1)])
+
+    def joined_first(file: Path) -> pd.DataFrame:
+        monkeypatch.setattr(module, "_frame", frame)
+        kept.close()
+        return frame(file)
+
+    monkeypatch.setattr(module, "_frame", joined_first)
+    assert rows(tmp_path) == [row(0), row(1)]
+
+
+@pytest.mark.parametrize("file", ["sweep.yaml", "made_with.json"])
+def test_a_folder_whose_files_are_no_text_is_another_sweeps(file: str, tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / file).write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="folder of its own"):
+        opened(tmp_path)
+
+
+def test_a_file_damaged_in_its_footer_or_of_something_else_is_named(tmp_path: Path) -> None:
+    kept = opened(tmp_path)
+    kept.add([row(number) for number in range(20)])
+    kept.close()
+    (file,) = (tmp_path / "points").glob("*.parquet")
+    content = file.read_bytes()
+    file.write_bytes(content[:-300] + b"\xff" * 280 + content[-20:])
+    for read in (opened, read_frame):
+        with pytest.raises(InputError, match=f"{file.name}: is damaged"):
+            read(tmp_path)
+    pd.DataFrame({"a": [1]}).to_parquet(file)
+    with pytest.raises(InputError, match=f"{file.name}: is no file of a sweep"):
         read_frame(tmp_path)

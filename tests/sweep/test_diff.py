@@ -196,6 +196,7 @@ def test_run_folders_are_one_point_each(tmp_path: Path) -> None:
         (lambda path: damaged(folder(path / "same", row(1))), (), "is damaged"),
         (lambda path: summary(path / "run", "{"), (), "expected the folder of a finished run"),
         (lambda path: summary(path / "run", '{"arch": []}'), (), "expected the folder of a finished run"),
+        (lambda path: folder(path / "same", row(1)), ("--tolerance", "nan"), "--tolerance nan: expected a number"),
         (lambda path: folder(path / "same", row(1)), ("--csv", "nowhere/x.csv"), "a folder that exists"),
     ],
 )

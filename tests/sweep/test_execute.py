@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from simulator import load_arch, load_trace, simulate
+from simulator.cli import main
 from simulator.plans import PlanStore
 from simulator.sweep import execute, read_frame, sweep
 from simulator.sweep.runs import Point
@@ -133,6 +135,37 @@ def test_killed_at_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_pat
     found, met = killed_and_resumed(2, tmp_path, 3)
     assert met
     assert_same(found, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_anything_runs_ends_it_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    axes = "{dram.bandwidth: {from: 1 GB/s, to: 99 GB/s, points: 20000}}"  # the area of each design takes minutes
+    file = written(tmp_path, SMALL.partition("axes:")[0] + f"axes: {axes}\nbudget: {{area_mm2: 20}}\n")
+    process = started(file, "--out", str(tmp_path / "out"), "--workers", "1")
+    while not caught(process.pid) & 1 << (signal.SIGTERM - 1):  # the last of the two
+        time.sleep(0.02)
+    process.send_signal(number)
+    try:
+        _, said = process.communicate(timeout=5)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (128 + number, "skipper: stopped before anything was run\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_control_c_while_files_are_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.sweep.read_sweep", interrupted)
+    done = CliRunner().invoke(main, ["sweep", str(written(tmp_path))])
+    assert (done.exit_code, done.stderr) == (130, "skipper: stopped\n")
+
+
+def caught(process: int) -> int:
+    """Return the signals for which a process has handlers, as bits."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("SigCgt:")[2].split()[0], 16)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

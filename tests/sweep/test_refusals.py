@@ -67,6 +67,29 @@ BAD = {
     "no works": ("skipper: 1\nchips: {escalate: {arch: escalate}}", "'works' is missing"),
     "no version": (HEAD.replace("skipper: 1\n", ""), "'skipper' is missing"),
     "newer version": (HEAD.replace("skipper: 1", "skipper: 2"), "'skipper' is 2"),
+    "many points before those of the last chip": (
+        HEAD.replace("{escalate: {arch: escalate}}", "{escalate: {arch: escalate}, other: {arch: escalate}}")
+        + "axes: {array.blocks: {from: 1, to: 20000, step: 1}, array.slices: {from: 1, to: 20000, step: 1}}\n"
+        + "constraints: [array.blocks < 0]",
+        "800,000,000 points",
+    ),
+    "more values than an axis has": (
+        HEAD + "axes: {array.blocks: {from: 1, to: 1000000000, points: 1000000000}}",
+        "axis 'array.blocks': 1e+09 values, expected at most 1,000,000",
+    ),
+    "no value": (HEAD + "axes: {array.blocks: [null, 2]}", "axis 'array.blocks': a value is nothing"),
+    "a list of lists": (HEAD + "axes: {array.blocks: [[1], 2]}", "axis 'array.blocks': a value is a list"),
+    "an end that is no number": (HEAD + "axes: {array.blocks: {from: .nan, to: 3, step: 1}}", "a value is nan"),
+    "unknown type left out": (
+        HEAD.replace("digits_cnn", "digits_cnn, without: liner"),
+        "work 'digits': unknown type of operators 'liner' (did you mean 'linear'?)",
+    ),
+    "nothing left": (HEAD.replace("digits_cnn", "digits_cnn, without: 'linear,conv2d'"), "work 'digits': trace"),
+    "an axis of a trace's": (HEAD + "axes: {work.seq: [1]}", "a trace has no parameters, only a workload has"),
+    "seed that no sampler takes": (
+        HEAD + "search: {method: random, objectives: [cycles], trials: 1, seed: 99999999999}",
+        "search.seed",
+    ),
     "bad YAML": (HEAD + "axes: {array.blocks: [1}", "not valid YAML"),
     "no mapping": ("- 1", "expected a sweep"),
     "too many points": (
@@ -143,6 +166,11 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     assert "expected a folder" in refused(written(tmp_path, HEAD), "--workers", "1")
+
+
+def test_a_file_in_the_place_of_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("x")
+    assert "expected a folder" in refused(written(tmp_path, HEAD), "--plans", str(tmp_path / "plans"))
 
 
 def test_another_sweep_or_another_version(tmp_path: Path) -> None:
