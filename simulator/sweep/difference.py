@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError, nearest
+from simulator.memory import SIMPLE
 from simulator.results.folder import SUMMARY
 from simulator.sweep.axes import Written
 from simulator.sweep.dataset import FAILED, OK, POINTS, read_frame
+from simulator.sweep.jobs import MEMORY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +140,8 @@ def _key(name: str, frame: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
 
     if name not in frame:
         frame = frame.assign(**{name: None})
+    elif name == MEMORY:  # sweeps have one for all, batches one for each job: the usual one is none that is set
+        frame = frame.assign(**{name: frame[name].where(frame[name] != SIMPLE, None)})
     if all(is_numeric_dtype(each[name]) or each[name].isna().all() for each in (frame, other) if name in each):
         return pd.to_numeric(frame[name]).astype(float)
     texts = {value: _text(value) for value in frame[name].unique()}

@@ -66,6 +66,12 @@ def test_a_value_that_is_text_is_matched_as_text() -> None:
     assert list(compare_frames(before, after.iloc[::-1]).state) == ["both", "both"]
 
 
+def test_a_job_with_the_usual_memory_is_a_point_of_a_sweep() -> None:
+    sweep, batch = frame(row(1), row(2)), frame(row(1), row(2))
+    batch.insert(3, "memory", ["simple", "detailed"])
+    assert list(compare_frames(sweep, batch).state.sort_values()) == ["both", "only after", "only before"]
+
+
 def test_states() -> None:
     before = frame(row(1), row(2), row(3, "no"), row(4, "no"), row(5))
     after = frame(row(1), row(2, "worn"), row(3), row(4, "no"), row(6))
