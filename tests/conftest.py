@@ -11,24 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from simulator.arch import list_configs, read_config
 from simulator.trace import Conv2d, Linear, MaskTensor, Trace, ValueTensor, save_trace
 
 # The first example may compile kernels, and a busy machine is no failure.
 settings.register_profile("skipper", deadline=None)
 settings.load_profile("skipper")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process run all tests of an accelerator, or else of a file: kernels are compiled, fixtures made once."""
-    models = {name: read_config(name).accelerator for name in list_configs()}
-    for item in items:
-        chip = (
-            item.callspec.params.get("chip") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else 0
-        )
-        group = models.get(chip) if isinstance(chip, str) else None
-        item.add_marker(pytest.mark.xdist_group(group or item.path.stem.removeprefix("test_")))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import resource
 import signal
 import time
@@ -107,34 +106,25 @@ def test_a_worker_that_is_killed_by_a_point_fails_that_point(
     assert list(found[others].cycles) == list(undisturbed[undisturbed.point != deadly].cycles)
 
 
-def killed_and_resumed(kills: int, folder: Path, seed: int) -> tuple[pd.DataFrame, int]:
-    """Kill a sweep at random moments, then let it end; return its dataset, and how many kills met it running."""
-    chance, met = random.Random(seed), 0
-    file = written(folder)
-    options = ("--workers", "2", "--out", str(folder / "out"), "--plans", str(folder / "plans"))
-    alive = time.monotonic()
-    assert ran(file, "--workers", "2", "--out", str(folder / "timed"), "--plans", str(folder / "plans")).returncode == 0
-    alive = time.monotonic() - alive
-    for _ in range(kills):
-        process = started(file, *options)
-        time.sleep(chance.uniform(0.2, 1.0) * alive)
-        children = workers_of(process.pid)
-        met += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert gone(children), "workers outlive their parent"
+def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
+    """Once, while points are run; `test_whole` does so at twenty random moments."""
+    file, out = written(tmp_path, SMALL.replace("points: 6", "points: 150")), tmp_path / "out"
+    options = ("--workers", "2", "--out", str(out), "--plans", str(tmp_path / "plans"))
+    process = started(file, *options)
+    while process.poll() is None and not ((out / "journal.jsonl").exists() and (out / "journal.jsonl").read_bytes()):
+        time.sleep(0.01)
+    children = workers_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert gone(children), "workers outlive their parent"
     final = ran(file, *options)
     assert final.returncode == 0, final.stderr
-    PlanStore(folder / "plans").remove_partial(0)
-    assert temporary(folder) == []
-    assert len(pd.read_parquet(folder / "out" / "points")) == POINTS
-    return results(folder / "out"), met
-
-
-def test_killed_at_random_moments_and_resumed(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
-    found, met = killed_and_resumed(2, tmp_path, 3)
-    assert met
-    assert_same(found, undisturbed)
+    PlanStore(tmp_path / "plans").remove_partial(0)
+    assert temporary(tmp_path) == []
+    assert len(pd.read_parquet(out / "points")) == 600
+    sweep(file, tmp_path / "undisturbed", workers=1, plans=tmp_path / "plans")
+    assert_same(results(out), results(tmp_path / "undisturbed"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
