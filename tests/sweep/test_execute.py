@@ -108,7 +108,7 @@ def test_a_worker_that_is_killed_by_a_point_fails_that_point(
 
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     """Once, while points are run; `test_whole` does so at twenty random moments."""
-    file, out = written(tmp_path, SMALL.replace("points: 6", "points: 150")), tmp_path / "out"
+    file, out = written(tmp_path, SMALL.replace("points: 6", "points: 60")), tmp_path / "out"
     options = ("--workers", "2", "--out", str(out), "--plans", str(tmp_path / "plans"))
     process = started(file, *options)
     while process.poll() is None and not ((out / "journal.jsonl").exists() and (out / "journal.jsonl").read_bytes()):
@@ -122,7 +122,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert final.returncode == 0, final.stderr
     PlanStore(tmp_path / "plans").remove_partial(0)
     assert temporary(tmp_path) == []
-    assert len(pd.read_parquet(out / "points")) == 600
+    assert len(pd.read_parquet(out / "points")) == 240
     sweep(file, tmp_path / "undisturbed", workers=1, plans=tmp_path / "plans")
     assert_same(results(out), results(tmp_path / "undisturbed"))
 
