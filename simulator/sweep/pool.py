@@ -43,9 +43,11 @@ def _begin() -> None:
     A worker has one core: NumPy's library for matrices takes one thread, for with more they hinder each other.
     """
     import numpy as np  # noqa: F401  # whose library is then there to be limited
+    from numba.core.registry import cpu_target
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+    cpu_target.target_context.refresh()  # what Numba reads before its first kernel, which is no part of a point's time
     atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
     sys.stdout = sys.stderr  # stdout is the parent's, for what scripts read
     for number in (signal.SIGINT, signal.SIGTERM):
