@@ -38,21 +38,21 @@ class Pool(Executor):
 
 
 def _begin() -> None:
-    """Let signals reach the parent alone, which ends its workers in order; end when it is killed.
+    """Let signals reach the parent alone, which ends its workers in order; end when it is killed; then make ready.
 
     A worker has one core: NumPy's library for matrices takes one thread, for with more they hinder each other.
     """
-    import numpy as np  # noqa: F401  # whose library is then there to be limited
-    from numba.core.registry import cpu_target
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.stdout = sys.stderr  # stdout is the parent's, for what scripts read
+    atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
+
+    from numba.core.registry import cpu_target  # and NumPy, whose library is then there to be limited
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
     cpu_target.target_context.refresh()  # what Numba reads before its first kernel, which is no part of a point's time
-    atexit.register(os._exit, 0)  # at once: taking an interpreter apart that leaves nothing behind takes half a second
-    sys.stdout = sys.stderr  # stdout is the parent's, for what scripts read
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -36,11 +36,17 @@ def measured() -> Result:
     return simulate(alexnet(), load_arch("eyeriss"))
 
 
+MISSED = pytest.mark.xfail(strict=True, reason="conv4's passes, but measured at less than its share: docs/eyeriss.md")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MISSED) if n == "conv5" else n for n in MEASURED])
+def test_a_convolution_takes_the_time_that_was_measured(measured, name):
+    (operator,) = (o for o in measured.operators if o.name == name)
+    assert processing(operator) == pytest.approx(MEASURED[name], rel=0.1)
+
+
 def test_alexnet_takes_the_time_that_was_measured(measured):
     assert {o.name: o.program.mapping for o in measured.operators} == dict.fromkeys(MEASURED, "given")
-    for operator in measured.operators:
-        near = 0.105 if operator.name == "conv5" else 0.1  # conv4's passes, but measured at less than its share
-        assert processing(operator) == pytest.approx(MEASURED[operator.name], rel=near), operator.name
     assert measured.cycles / 200_000 == pytest.approx(115.3, rel=0.1)  # transfers included
 
 
