@@ -2,14 +2,15 @@
 
 ``python -m tests.accelerators.sparten_ratios`` prints them all: cycles by network, and speed-ups over the dense design,
 of whole networks and as means over layers, with masks drawn independently and with filters as unequal as those of a
-really pruned SqueezeNet; and what each assumption does to them. The DRAM is so fast that the units decide.
+really pruned SqueezeNet; what each assumption does to them; and the speed-up over SCNN on other choices of layers, with
+the filter densities of SparTen's own table, and over other SCNNs. The DRAM is so fast that the units decide.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from simulator import load_arch, simulate
 from simulator.synthesis import draw_weights, fit_weights
 from simulator.trace import Conv2d, DensityTensor, MaskTensor, Tensor, Trace
+from simulator.trace.effectual import effectual_macs
 from tests.real import DATA
 
 FAST = {"dram.bandwidth": "10 TB/s", "dram.latency": "0 ns"}
@@ -40,6 +42,30 @@ ASSUMED = {
     "tiles of 256 pixels": {"tiling.pixels": "256"},
     "tiles of 4096 pixels": {"tiling.pixels": "4096"},
 }
+TABLE_3 = {
+    "VGG_conv1_1": 0.58, "VGG_conv1_2": 0.21, "VGG_conv2_1": 0.34, "VGG_conv2_2": 0.36, "VGG_conv3_1": 0.53,
+    "VGG_conv3_2": 0.24, "VGG_conv3_3": 0.42, "VGG_conv4_1": 0.32, "VGG_conv4_2": 0.27, "VGG_conv4_3": 0.34,
+    "VGG_conv5_1": 0.32, "VGG_conv5_2": 0.29, "VGG_conv5_3": 0.36, "inception_3a-1x1": 0.38,
+    "inception_3a-3x3_reduce": 0.41, "inception_3a-3x3": 0.43, "inception_3a-5x5_reduce": 0.35,
+    "inception_3a-5x5": 0.33, "inception_3a-pool_proj": 0.47,
+}  # fmt: skip
+"""Densities of the filters in SparTen's table 3, as far as public code quotes it, as sparsities:
+github.com/Yang-YiFan/STR, export_nonstr.py, lines 143 to 151 of commit ec52712."""
+LISTS: Mapping[str, Callable[[str], bool]] = {
+    "all 73": lambda name: True,
+    "of GoogLeNet 3a": lambda name: not name.startswith("inception") or "_3a" in name,
+    "of GoogLeNet 3a and 5a": lambda name: not name.startswith("inception") or "_3a" in name or "_5a" in name,
+    "the same without conv1": lambda name: LISTS["of GoogLeNet 3a and 5a"](name) and name != "ALEX_conv1",
+}
+"""Choices of layers, by their names. Of GoogLeNet's modules only 3a is known to be in table 3; AlexNet's first layer
+has a stride, and the abstract says that SCNN's approach is not applicable to that."""
+SCNNS = {
+    "as configured": {},
+    "no queue before a bank": {"accumulators.queue": "0"},
+    "a barrier at each channel": {"weight_fifo.depth": "1"},
+    "both": {"accumulators.queue": "0", "weight_fifo.depth": "1"},
+}
+"""SCNNs slower than that of its paper, to see which would be as slow as SparTen's figures have it."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +122,13 @@ def unequal(layer: Layer, seed: int) -> Tensor:
 
 
 @cache
-def trace(network: str, real: bool = False) -> Trace:
+def trace(network: str, real: bool = False, table_3: bool = False) -> Trace:
     """Make a network's trace: outputs as large as inputs, as the table has no others."""
     operators = []
     for i, layer in enumerate(layers(network)):
         R, S, P, Q, C, K = layer.shape
+        if table_3:
+            layer = replace(layer, weight=TABLE_3.get(layer.name, layer.weight))
         operators.append(
             Conv2d(
                 layer.name,
@@ -113,11 +141,17 @@ def trace(network: str, real: bool = False) -> Trace:
     return Trace(NETWORKS[network], tuple(operators))
 
 
-def cycles(network: str, design: str, real: bool = False, settings: Mapping[str, str] = FAST) -> NDArray[np.int64]:
+def cycles(
+    network: str, design: str, real: bool = False, settings: Mapping[str, str] = FAST, table_3: bool = False
+) -> NDArray[np.int64]:
     """Return the cycles of each layer."""
     chip, own = DESIGNS[design]
-    result = simulate(trace(network, real), load_arch(chip, {**own, **settings}))
-    return np.array([operator.cycles for operator in result.operators])
+    return cycles_on(chip, trace(network, real, table_3), {**own, **settings})
+
+
+def cycles_on(chip: str, trace: Trace, settings: Mapping[str, str]) -> NDArray[np.int64]:
+    """Return the cycles of each operator on a chip."""
+    return np.array([operator.cycles for operator in simulate(trace, load_arch(chip, settings)).operators])
 
 
 def oracle(network: str, real: bool = False) -> float:
@@ -143,6 +177,41 @@ def table(title: str, real: bool, settings: Mapping[str, str]) -> None:
         print(f"{design:18}{''.join(cells)}   {mean(whole)}  {mean([float(e.mean()) for e in each.values()])}")
 
 
+Each = Mapping[str, NDArray[np.float64]]
+"""Of each network's layers."""
+
+
+def ratio(slow: Each, fast: Each, chosen: Callable[[str], bool] = LISTS["all 73"]) -> str:
+    """Return how many times as fast: of each network and as a mean over its layers, and the means of the networks."""
+    whole, by_layers = [], []
+    for network in NETWORKS:
+        at = np.array([chosen(layer.name) for layer in layers(network)])
+        whole.append(float(slow[network][at].sum() / fast[network][at].sum()))
+        by_layers.append(float((slow[network][at] / fast[network][at]).mean()))
+    cells = [f"{w:8.2f} ({e:5.2f})" for w, e in zip(whole, by_layers, strict=True)]
+    return f"{''.join(cells)}   {mean(whole)}  {mean(by_layers)}"
+
+
+def over_scnn() -> None:
+    """Print how many times as fast as SCNN: on other layers, with the densities of table 3, and as other SCNNs."""
+    print(f"\nOver SCNN\n{'':30}{''.join(f'{name:>16}' for name in NETWORKS.values())}   means of networks, layers")
+    scnn, fast = ({n: cycles(n, design) for n in NETWORKS} for design in ("SCNN", "GB-H"))
+    two = {n: cycles(n, "GB-H", False, {**FAST, **ASSUMED["2 input chunks"]}) for n in NETWORKS}
+    bound = {n: np.array([effectual_macs(o) or 0 for o in trace(n).operators]) / 1024 for n in NETWORKS}
+    for name, chosen in LISTS.items():
+        for of, own in (("SparTen", fast), ("2 input chunks", two), ("perfect", bound)):
+            print(f"{f'{name}, {of}':39}{ratio(scnn, own, chosen)}")
+    quoted = [{n: cycles(n, design, table_3=True) for n in NETWORKS} for design in ("SCNN", "GB-H", "dense")]
+    print(f"{'table 3':39}{ratio(quoted[0], quoted[1])}\n{'table 3, over dense':39}{ratio(quoted[2], quoted[1])}")
+    dense = {n: cycles(n, "dense") for n in NETWORKS}
+    dcnn = {n: cycles_on("dcnn", trace(n), FAST) for n in NETWORKS}
+    for name, settings in SCNNS.items():
+        own = {n: cycles(n, "SCNN", False, {**FAST, **settings}) for n in NETWORKS}
+        for of, value in (("over DCNN", ratio(dcnn, own)), ("over dense", ratio(dense, own))):
+            print(f"{f'SCNN, {name}, {of}':39}{value}")
+        print(f"{'SparTen over it':39}{ratio(own, fast)}")
+
+
 def main() -> None:
     """Print everything."""
     for title, real in (("Masks drawn independently", False), ("Filters as unequal as SqueezeNet's", True)):
@@ -154,6 +223,7 @@ def main() -> None:
     for name, settings in ASSUMED.items():
         whole = [dense[n] / int(cycles(n, "GB-H", False, {**FAST, **settings}).sum()) for n in NETWORKS]
         print(f"{name:22}{''.join(f'{value:8.2f}' for value in whole)}   {mean(whole)}")
+    over_scnn()
 
 
 if __name__ == "__main__":
