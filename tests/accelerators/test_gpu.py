@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from simulator import load_arch, simulate
 from simulator.accelerators import gpu, is_analytical
-from simulator.accelerators.gpu.attention import coarsened, count
+from simulator.accelerators.gpu.attention import coarsened, count, kernels_of
 from simulator.accelerators.gpu.kernels import TILES, Product, product
 from simulator.accelerators.gpu.kernels import Tile as MatrixTile
+from simulator.accelerators.gpu.program import IN_FLIGHT, SLICES
 from simulator.errors import InputError
 from simulator.reproduce import Outcome, read_experiment, reproduce
 from simulator.results.result import Result
@@ -130,6 +131,52 @@ def test_one_tile_more_than_a_wave_takes_another(monkeypatch: pytest.MonkeyPatch
 def test_few_tiles_are_split_along_the_reduction() -> None:
     mapping = run(linear(8, 256, 16384)).operators[0].program.mapping
     assert "split" in mapping
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(("gelu", "layer_norm", "relu")), st.integers(1, 20000), st.integers(1, 3000), st.integers(1, 50))
+def test_a_kernel_loads_nothing_before_it_is_launched(kind: str, rows: int, width: int, microseconds: int) -> None:
+    """However long the launch takes, nothing of the kernel hides behind it."""
+    operator = rowwise(kind, rows, width)
+    at_once, later = (run(operator, launch__device=f"{time} us").cycles for time in (0, microseconds))
+    assert later - at_once == load_arch("a100").chip.cycles(microseconds * 10**6)
+
+
+def test_no_kernel_of_attention_loads_before_its_own_launch() -> None:
+    """Q·Kᵀ, softmax and A·V of one query each, which wait for DRAM: launches and loads follow each other."""
+    keys = dense(8, 24, 3072, 128)
+    result = run(Attention("attention", dense(8, 24, 1, 128), keys, keys), launch__device="1 ms")
+    loaded = sum(stream.total for stream in result.operators[0].program.reads)
+    assert result.cycles >= 3 * 1_410_000 + load_arch("a100").chip.dram.at_least(loaded, 1_410_000_000)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 4096), st.integers(1, 8192), st.integers(1, 8192))
+def test_work_begins_with_what_is_in_flight_at_once(rows: int, columns: int, reduction: int) -> None:
+    """A kernel's first slice is no larger than that, however much it loads, and the rest is cut evenly."""
+    operator = linear(rows, columns, reduction)
+    program, chip = run(operator).operators[0].program, load_arch("a100").chip
+    sizes = sum(stream.size for stream in (*program.reads, *program.writes))
+    assert not sizes[:IN_FLIGHT].any()
+    first, rest = sizes[IN_FLIGHT], sizes[IN_FLIGHT + 1 :]
+    whole = sum(stream.total for stream in (*program.reads, *program.writes))
+    assert len(rest) < SLICES
+    assert abs(int(first) - min(chip.slice, whole)) <= 4 * chip.dram.burst
+    assert not rest.size or max(rest) - min(rest) <= 8 * chip.dram.burst
+
+
+def test_the_parts_of_a_split_reduction_are_added_by_a_kernel_that_is_launched() -> None:
+    """Of a product and of fused attention."""
+    flash = {"attention.mode": "flash"}
+    fast, slow = (load_arch("a100", flash | {"launch.device": time}).chip for time in ("1 us", "2 us"))
+    work = Product(1, 8, 256, 65536, 2 * 8 * 65536, 2 * 256 * 65536, 2 * 8 * 256)
+    split = [product("gemm", work, chip) for chip in (fast, slow)]
+    assert "split" in split[0].tile
+    assert split[0].tile == split[1].tile
+    assert split[1].cycles - split[0].cycles == 1410
+    single = Attention("attention", dense(1, 1, 1, 64), dense(1, 1, 65536, 64), dense(1, 1, 65536, 64))
+    fused = [next(kernels_of(single, count(single, 0), chip)) for chip in (fast, slow)]
+    assert fused[1].cycles - fused[0].cycles == 1410
 
 
 @settings(deadline=None, max_examples=60)

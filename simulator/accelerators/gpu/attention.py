@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simulator.accelerators.gpu.chip import Chip
-from simulator.accelerators.gpu.kernels import SPLITS, Kernel, Pass, Product, over, product
+from simulator.accelerators.gpu.kernels import SPLITS, Kernel, Pass, Product, adding_cycles, over, product
 from simulator.accelerators.gpu.rowwise import softmax_instructions
 from simulator.trace import Attention
 from simulator.trace.connections import Words, allowed_keys, count_kept
@@ -168,8 +168,7 @@ def _flash(operator: Attention, chip: Chip) -> Kernel:
         ctas = heads * len(last) * split
         mean = total / ctas
         spent = math.ceil(max(-(-ctas // chip.sm.count) * mean, longest / split) * step) + 2 * chip.sm.latency
-        parts = shape.output * 4 // chip.width * (split + 1) if split > 1 else 0
-        options.append(spent + -(-parts // chip.l2.bytes_per_cycle) + (2 * chip.sm.latency if split > 1 else 0))
+        options.append(spent + adding_cycles(shape.output // chip.width, split, chip))
     cycles = min(options)
     return Kernel(
         "flash", "library", cycles, min(total * step, chip.sm.count * cycles), 0, total * macs,

@@ -179,11 +179,19 @@ def _timed(work: Product, tile: Tile, split: int, chip: Chip) -> Timed:
         )
         cycles += waves * (main + around)
         filling += waves * min(size, sm.count) * around
-    if split > 1:  # a kernel more adds the parts up
-        parts = work.batch * work.rows * work.columns * (split + 1) * 4
-        cycles += chip.cycles(chip.launch.device) + sm.latency + -(-parts // chip.l2.bytes_per_cycle)
+    cycles += adding_cycles(work.batch * work.rows * work.columns, split, chip)
     busy = min(ctas * multiply, sm.count * cycles - filling)
     return Timed(cycles, ctas, busy, filling, tile, split, slots)
+
+
+def adding_cycles(outputs: int, split: int, chip: Chip) -> int:
+    """Return the cycles of the kernel that adds the parts of a split reduction up, its launch included; 0 of one part.
+
+    The parts are in FP32 and, as the first kernel has just written them, in the L2 cache.
+    """
+    if split == 1:
+        return 0
+    return chip.cycles(chip.launch.device) + chip.sm.latency + -(-outputs * (split + 1) * 4 // chip.l2.bytes_per_cycle)
 
 
 def _multiply_cycles(work: Product, tile: Tile, depth: int, chip: Chip) -> int:

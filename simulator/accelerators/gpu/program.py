@@ -33,18 +33,17 @@ def program_of(operator: Operator, mapping: str, kernels: Sequence[Kernel], effe
         chip: the GPU.
 
     """
-    slices = [_slices(kernel, chip) for kernel in kernels]
-    host = _host(kernels, chip)
+    ends = [_ends(kernel, chip) for kernel in kernels]
+    launches = [chip.cycles(chip.launch.device) + host for host in _host(kernels, chip)]
     cycles, busy, filling = [], [], []
-    for kernel, count in zip(kernels, slices, strict=True):
-        launch = chip.cycles(chip.launch.device) + host.pop(0)
-        each = _split(kernel.cycles, count)
-        cycles.append(np.concatenate(([launch], each)))
-        busy.append(np.concatenate(([0], _share(each, kernel.busy, kernel.cycles))))
-        filling.append(np.concatenate(([chip.sm.count * launch], _share(each, kernel.filling, kernel.cycles))))
+    for kernel, until, launch in zip(kernels, ends, launches, strict=True):
+        each = _split(kernel.cycles, until)
+        cycles.append(_after(launch, each))
+        busy.append(_after(0, _share(each, kernel.busy, kernel.cycles)))
+        filling.append(_after(chip.sm.count * launch, _share(each, kernel.filling, kernel.cycles)))
     held, working, filled = (np.concatenate(parts) for parts in (cycles, busy, filling))
-    reads = tuple(_streams(operator, kernels, slices, chip, write=False))
-    writes = tuple(_streams(operator, kernels, slices, chip, write=True))
+    reads = tuple(_streams(operator, kernels, ends, chip, write=False))
+    writes = tuple(_streams(operator, kernels, ends, chip, write=True))
     crossing = sum(int(stream.size.sum()) for stream in (*reads, *writes))
     spent = max(int(held.sum()), chip.dram.at_least(crossing, chip.clock))
     return Program(
@@ -57,7 +56,7 @@ def program_of(operator: Operator, mapping: str, kernels: Sequence[Kernel], effe
         actions=(Action("board", "cycle", "board_cycle", np.array([spent]), own_pj=_board_pj(chip)),),
         macs=Macs(operator.macs, effectual, sum(kernel.performed for kernel in kernels)),
         peak=chip.sm.count * chip.tensor_rate,
-        floors={"sm": -(-int(working.sum()) // chip.sm.count), "launch": sum(int(part[0]) for part in cycles)},
+        floors={"sm": -(-int(working.sum()) // chip.sm.count), "launch": sum(launches)},
     )
 
 
@@ -74,15 +73,25 @@ def _board_pj(chip: Chip) -> float:
     return max(0.0, chip.board_watts * 1e12 - dram) / chip.clock
 
 
-def _slices(kernel: Kernel, chip: Chip) -> int:
-    """Return the slices of a kernel: as many as its traffic has of what is in flight at once."""
-    crossing = sum(kernel.reads.values()) + sum(kernel.writes.values())
-    return int(np.clip(-(-crossing // chip.slice), 1, SLICES))
+def _ends(kernel: Kernel, chip: Chip) -> list[int]:
+    """Return where each slice of a kernel ends, in bytes of its traffic (at least 1).
+
+    The first is what is in flight at once, for no more has to come before work begins; the others are equal.
+    """
+    crossing = max(1, sum(kernel.reads.values()) + sum(kernel.writes.values()))
+    first, rest = min(chip.slice, crossing), max(0, crossing - chip.slice)
+    count = min(-(-rest // chip.slice), SLICES - 1)
+    return [first] + [first + rest * (index + 1) // count for index in range(count)]
 
 
-def _split(total: int, count: int) -> Counts:
-    parts: Counts = np.diff(total * np.arange(count + 1) // count)
-    return parts
+def _after(launch: int, each: Counts) -> Counts:
+    """Put a kernel's launch before its slices, and as many empty ones that the first slice is not loaded before it."""
+    return np.concatenate(([launch], np.zeros(IN_FLIGHT - 1, np.int64), each))
+
+
+def _split(total: int, ends: Sequence[int]) -> Counts:
+    """Return what each slice has of a total."""
+    return np.diff([total * end // ends[-1] for end in (0, *ends)])
 
 
 def _share(each: Counts, part: int, whole: int) -> Counts:
@@ -91,15 +100,15 @@ def _share(each: Counts, part: int, whole: int) -> Counts:
 
 
 def _streams(
-    operator: Operator, kernels: Sequence[Kernel], slices: Sequence[int], chip: Chip, write: bool
+    operator: Operator, kernels: Sequence[Kernel], ends: Sequence[Sequence[int]], chip: Chip, write: bool
 ) -> Iterator[Stream]:
     moved = [kernel.writes if write else kernel.reads for kernel in kernels]
     names = list(dict.fromkeys(name for streams in moved for name in streams))
     for name in names:
         rows = []
-        for streams, count in zip(moved, slices, strict=True):
+        for streams, until in zip(moved, ends, strict=True):
             bursts = -(-streams.get(name, 0) // chip.dram.burst)
-            rows.append(np.concatenate(([0], _split(bursts, count) * chip.dram.burst)))
+            rows.append(_after(0, _split(bursts, until) * chip.dram.burst))
         size = np.concatenate(rows).astype(np.int64)
         least = 0 if name in INTERMEDIATE else _stored(operator, name, chip)
         compulsory = int(size.sum()) if least is None else least
