@@ -26,9 +26,8 @@ from simulator.hardware.jit import kernel
 from simulator.hardware.row_stationary import (
     WEIGHTS_ORDERS,
     RowStationaryArray,
-    bring_weights,
     count_live,
-    play_pass,
+    play_passes,
     walk_passes,
 )
 from simulator.program import Counts
@@ -40,7 +39,7 @@ WORD = 2
 Rule = Literal["bytes", "cycles", "product"]
 Count = Annotated[int, Field(ge=1)]
 Columns = tuple[Counts, Counts, Counts, Counts]
-"""Of an ifmap row: needs, beyond, last and taps, as ``play_pass`` takes them."""
+"""Of an ifmap row: needs, beyond, last and taps, as ``play_passes`` takes them."""
 
 
 class Mapping(Part):
@@ -148,7 +147,7 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
 
     All widths e of a strip, p, q, r and n are tried, with the largest t and m that fit then. ``bytes``: fewest bytes
     that cross the DRAM channel, uncompressed, then fewest cycles; ``cycles``: the other way round; ``product``: the
-    least product of both. Cycles are those of as many passes as there are, each as long as a whole one.
+    least product of both. Cycles are those of as many passes as there are, each as long as a whole one after another.
     """
     array, vertical, horizontal = room.array, shape.vertical, shape.horizontal
     heights = np.arange(1, vertical.outputs + 1)
@@ -164,7 +163,7 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
         np.array([int((before[spans[:, 3]] - before[spans[:, 2]]).sum()) for spans in strips]),
         (array.filter_spad, array.ifmap_spad // shape.reach, array.psum_spad, room.weights, room.fmaps),
         (array.filter_words, array.ifmap_words, array.psum_words),
-        (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all", array.weights_ahead == "free"),
+        (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all", array.fifo),
         min(horizontal.stride, shape.reach),
         _columns(horizontal),
         array.ifmap_spad,
@@ -195,7 +194,7 @@ def _search(
     loaded: Counts,
     spads: tuple[int, int, int, int, int],
     network: tuple[int, int, int],
-    weights: tuple[int, bool, bool],
+    weights: tuple[int, bool, int],
     step: int,
     columns: Columns,
     ifmap_spad: int,
@@ -206,7 +205,7 @@ def _search(
     R, S, E, F, W = extents
     filter_spad, columns_held, psum_spad, weight_room, fmap_room = spads
     filter_words, ifmap_words, psum_words = network
-    order, together, ahead = weights
+    order, together, fifo = weights
     needs, beyond, last, taps = columns
     best, best_first, best_second = np.zeros(7, np.int64), np.inf, np.inf
     for e in range(1, E + 1):
@@ -237,27 +236,35 @@ def _search(
                         sums = -(-p * t * e // psum_words)
                         window = max(p * (q * S + 1), sums)
                         held = -(-p * q * S // filter_words)
-                        free = (filter_spad - p * q * S) * ahead
-                        load = R * r * t * (held - (held if free >= p * q * S else min(held, free // filter_words)))
+                        load = R * r * t * max(0, held - fifo)
                         passes = (
                             images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
                         )
-                        ready = 0 if same else passes * max(0, load + 1 + p - window)
+                        ready = 0 if same else passes * max(0, load + 1 - window)
                         run = -(-passes * N // images) * F
                         least = max(ready + run * window, run * fed)
                         first, second = _ranks(rule, G * moved, G * least)
                         if first > best_first or (first == best_first and second >= best_second):
                             continue
                         delivery = -(-heights[e - 1] * min(q * r, C) // ifmap_words)
-                        used = np.zeros((R * r * t, S), np.int64)
-                        if not same:
-                            split = (p, q, t, r, R, S)
-                            used = bring_weights(
-                                p * t, q * r, split, order, together, filter_words, free, n * F * window
-                            )
-                        places = ifmap_spad // q
-                        end = play_pass(n, needs, beyond, last, taps, q, p, R * r, used, sums, delivery, places)[1]
-                        cycles = -(-passes * N // (images * n)) * (end + pipeline)
+                        end = play_passes(
+                            np.array((True, not same)),
+                            n,
+                            needs,
+                            beyond,
+                            last,
+                            taps,
+                            p * t,
+                            q * r,
+                            (p, q, t, r, R, S),
+                            order,
+                            together,
+                            (filter_words, delivery, sums),
+                            (fifo, fifo * psum_words),
+                            ifmap_spad // q,
+                            pipeline,
+                        )[1, 1]
+                        cycles = -(-passes * N // (images * n)) * end
                         first, second = _ranks(rule, G * moved, G * max(cycles, least))
                         if first < best_first or (first == best_first and second < best_second):
                             best_first, best_second = first, second
@@ -406,7 +413,10 @@ class Timing:
 
 
 def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passes: Passes) -> Timing:
-    """Return how long each pass takes. It depends on shapes only: zeros are gated, never skipped."""
+    """Return how long each pass takes. It depends on shapes only: zeros are gated, never skipped.
+
+    Passes of the same sizes follow each other without a break; one of other sizes begins when the last has drained.
+    """
     n, f, c, e = (span[:, 1] - span[:, 0] for span in (passes.images, passes.filters, passes.channels, passes.outputs))
     h = passes.heights
     R, S, F = shape.vertical.kernel, shape.horizontal.kernel, shape.horizontal.outputs
@@ -415,22 +425,30 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
     mac, sums = p * (q * S + 1), -(-f * e // array.psum_words)
     window = np.maximum(mac, sums)
     delivery = -(-h * c // array.ifmap_words)
-    free, before = np.zeros_like(n), np.zeros_like(n)
-    if array.weights_ahead == "free":
-        free[1:] = array.filter_spad - (p * q * S)[:-1]
-        before[1:] = (n * F * window)[:-1]
-    every = np.column_stack((n, f, c, p, q, r, t, sums, delivery, free, before, passes.loads_weights))
-    kinds, which = np.unique(every, axis=0, return_inverse=True)
+    alike = np.column_stack((n, f, c, e, h))
+    starts = np.flatnonzero(_changes(alike))
     columns = _columns(shape.horizontal)
-    played = np.array([_play(kind, shape, array, columns) for kind in kinds.tolist()])
-    begin, end = played[which.reshape(-1)].T
-    drains = np.full_like(n, array.pipeline)
+    played = np.concatenate(
+        [
+            _play(kind, loads, shape, mapping, array, columns)
+            for kind, loads in zip(
+                np.column_stack((n, f, c, sums, delivery))[starts].tolist(),
+                np.split(passes.loads_weights, starts[1:]),
+                strict=True,
+            )
+        ]
+    )
+    begin, end = played.T
+    ends = np.concatenate((starts[1:], [len(passes)])) - 1
+    drains = np.zeros_like(n)
+    drains[ends] = array.pipeline
+    waits = np.clip(begin, 0, end - n * F * window)
     return Timing(
         cycles=end + drains,
-        waits=begin,
+        waits=waits,
         windows=n * F * mac,
         sums=n * F * (window - mac),
-        stalls=end - begin - n * F * window,
+        stalls=end - waits - n * F * window,
         drains=drains,
         used=R * e * r * t,
         steps=n * F * e * f * c * R * S,
@@ -441,19 +459,35 @@ def time_passes(shape: Shape, mapping: Mapping, array: RowStationaryArray, passe
     )
 
 
-def _play(kind: list[int], shape: Shape, array: RowStationaryArray, columns: Columns) -> tuple[int, int]:
-    """Return what ``play_pass`` says of one kind of pass."""
-    n, f, c, p, q, r, t, sums, delivery, free, before, loads = kind
-    R, S = shape.vertical.kernel, shape.horizontal.kernel
-    used = np.zeros((R * r * t, S), np.int64)
-    if loads:
-        order, together = WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all"
-        used = bring_weights(f, c, (p, q, t, r, R, S), order, together, array.filter_words, free, before)
-    return play_pass(n, *columns, q, p, R * r, used, sums, delivery, array.ifmap_spad // q)
+def _play(
+    kind: list[int],
+    loads: NDArray[np.bool_],
+    shape: Shape,
+    mapping: Mapping,
+    array: RowStationaryArray,
+    columns: Columns,
+) -> Counts:
+    """Return what ``play_passes`` says of passes of one kind."""
+    n, f, c, sums, delivery = kind
+    q, p = -(-c // mapping.r), -(-f // mapping.t)
+    return play_passes(
+        loads,
+        n,
+        *columns,
+        f,
+        c,
+        (p, q, -(-f // p), -(-c // q), shape.vertical.kernel, shape.horizontal.kernel),
+        WEIGHTS_ORDERS.index(array.weights_order),
+        array.starts_with == "all",
+        (array.filter_words, delivery, sums),
+        (array.fifo, array.fifo * array.psum_words),
+        array.ifmap_spad // q,
+        array.pipeline,
+    )
 
 
 def _columns(axis: Axis) -> Columns:
-    """Return what ``play_pass`` takes of an ifmap row, of its columns that a window needs."""
+    """Return what ``play_passes`` takes of an ifmap row, of its columns that a window needs."""
     touched = axis.touched(range(axis.outputs))
     at = np.add.outer(np.arange(axis.outputs) * axis.stride - axis.padding, np.arange(axis.kernel) * axis.dilation)
     uses = np.full(axis.size, -1)

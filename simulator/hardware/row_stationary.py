@@ -4,8 +4,10 @@ A PE computes rows of a 1-D convolution: the weights of p filters and q channels
 the ifmap slides through another, and p sums grow in a third. A window of one output column is q·S steps of p MACs, one
 per cycle, columns first, then channels, then filters; then p cycles in which the sums that come from the PE below, or
 from the global buffer, are added by the same adder (Chen et al., JSSC 2017, fig. 12) and handed on to the PE above. PEs
-are not in lock step: each goes on as soon as it has its operands. Beside that the network of the ifmap fills places as
-they become free in all PEs, and that of the sums moves those of a window in and out while it lasts.
+are not in lock step: each goes on as soon as it has its operands, from one pass to the next as within one. Beside that
+the network of the ifmap fills places as they become free in all PEs, that of the weights fills FIFOs of the PEs and,
+when a row of PEs has multiplied its last, their scratchpads, and that of the sums moves those of a window in and out
+while it lasts.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class RowStationaryArray(Part):
     """Ifmap values per cycle likewise."""
     psum_words: Count
     """Sums per cycle into the array, and as many out of it at the same time."""
-    weights_ahead: Literal["free", "none"]
-    """Whether places of the filter scratchpad that a pass leaves free take weights of the next one meanwhile."""
+    fifo: Count
+    """Words of the networks that wait at a PE: of weights before its scratchpad, and of sums that come from below."""
     weights_order: Literal["interleaved", "rows_down", "rows_up"]
     """Whose weights the network brings in turn: a word for each row of PEs, or all of a row, from the top or bottom."""
     starts_with: Literal["any", "all"]
@@ -71,13 +73,15 @@ def bring_weights(
     order: int,
     together: bool,
     words: int,
-    free: int,
-    before: int,
-) -> Counts:
-    """Return when each row of PEs can have used the weights of each tap at the earliest: (rows, S).
+    taken: Counts,
+    opened: Counts,
+    since: int,
+) -> tuple[Counts, int]:
+    """Return when each row of PEs can have used the weights of each tap at the earliest, (rows, S), and the last came.
 
     A word of the network holds weights of one row of PEs, in the order in which it uses them: taps first, then
-    channels, then filters. Rows are numbered from the bottom, those of the first filters first.
+    channels, then filters. Rows are numbered from the bottom, those of the first filters first. A word that finds no
+    place holds up all that follow it.
 
     Args:
         filters: of a pass, and
@@ -86,8 +90,10 @@ def bring_weights(
         order: which of ``WEIGHTS_ORDERS``.
         together: whether a PE waits for all its weights.
         words: weights that come per cycle.
-        free: places of each filter scratchpad that take weights in the pass before,
-        before: and its cycles in which they do.
+        taken: (rows, fifo): when the words before left the FIFO of each row for its scratchpads, the latest last; those
+            of the pass follow.
+        opened: (rows,): when each scratchpad is free for them.
+        since: when the network is.
 
     """
     p, q, across, deep, R, S = split
@@ -99,104 +105,163 @@ def bring_weights(
         own_channels = min(q, channels - (deep - 1 - row % height // R) * q)
         own[row] = own_filters * own_channels * S
     rounds = -(-p * q * S // words)
-    come = np.zeros((rows, rounds), np.int64)
-    now, early, blocked = 0, 0, False
+    fifo = taken.shape[1]
+    entered = np.zeros((rows, fifo + rounds), np.int64)
+    entered[:, :fifo] = taken
+    now = since
     for i in range(rows * rounds):
         turn, which = (i // rows, i % rows) if order == 0 else (i % rounds, i // rounds)
         row = which if order == 2 else which // height * height + height - 1 - which % height
         if turn * words >= own[row]:
             continue
-        blocked = blocked or early == before or min((turn + 1) * words, own[row]) > free
-        if blocked:
-            now += 1
-        else:
-            early += 1
-        come[row, turn] = now
-    used = np.zeros((rows, S), np.int64)
+        now = max(now, entered[row, turn]) + 1
+        entered[row, fifo + turn] = max(now, opened[row] + 1, entered[row, fifo + turn - 1] + 1)
+    used = np.full((rows, S), since)
     for row in range(rows):
+        come = entered[row, fifo : fifo - (-own[row] // words)]
+        taken[row] = entered[row, len(come) : fifo + len(come)]
         own_filters = min(p, filters - row // height * p)
         own_channels = own[row] // (own_filters * S)
         for i in range(own[row]):
             s, rest = i // (own_filters * own_channels), i % (own_filters * own_channels)
             c, k = rest // own_filters, rest % own_filters
-            at = come[row, (own[row] - 1) // words] if together else come[row, i // words]
+            at = come[-1] if together else come[i // words]
             used[row, s] = max(used[row, s], at + p * q - c * p - k)
-    return used
+    return used, now
 
 
 @kernel
-def play_pass(
+def play_passes(
+    loads: NDArray[np.bool_],
     images: int,
     needs: Counts,
     beyond: Counts,
     last: Counts,
     taps: Counts,
-    channels: int,
     filters: int,
-    height: int,
-    used: Counts,
-    sums: int,
-    delivery: int,
+    channels: int,
+    split: tuple[int, int, int, int, int, int],
+    order: int,
+    together: bool,
+    networks: tuple[int, int, int],
+    fifos: tuple[int, int],
     places: int,
-) -> tuple[int, int]:
-    """Return what a pass spends before its windows follow each other, and when its last sum leaves the array.
+    drain: int,
+) -> Counts:
+    """Play passes of the same sizes, one after the other.
 
-    A PE waits for nothing but the weight and the ifmap value of its next MAC, and the sum from below. PEs of a row have
-    the same weights, and columns of the ifmap come to all: they are alike. Sums may wait at the PE above in a FIFO, of
-    one place or of more: a PE that a full one holds up is still ahead of the PE above, so its depth takes no time.
+    A PE waits for nothing but the weight and the ifmap value of its next MAC, the sum from below, and a place for its
+    own in the FIFO above: it goes on to the next pass by itself. The sums of a pass come into the array when those of
+    the pass before have left it. PEs of a row have the same weights, and columns of the ifmap come to all: they are
+    alike. A pass that leaves all as it found it is not played again: the next one takes as long.
 
     Args:
+        loads: (passes,): whether the weights of a pass come; else they are there.
         images: each of which passes through all windows.
         needs: (windows, S): column under each tap, padding left out (-1), numbered as they are delivered.
         beyond: (windows,): columns, of those that are delivered, up to the last that each window needs.
         last: (columns,): the last window that needs each column, ascending,
         taps: (columns,): and its taps that are done when the column is free there.
-        channels: q, and
-        filters: p of a PE: a column is used for q·p cycles.
-        height: rows of PEs through which sums move up.
-        used: (rows, S): when the weights of each tap can have been used at the earliest, as ``bring_weights`` says.
-        sums: cycles in which the sums of a window go in, or out.
-        delivery: cycles in which a column of all rows and channels is delivered.
+        filters: of a pass, and
+        channels: of it.
+        split: p, q, sets that run other filters, sets that run other channels, R, S. A column is used for q·p cycles.
+        order: which of ``WEIGHTS_ORDERS``.
+        together: whether a PE waits for all its weights.
+        networks: weights that come per cycle, cycles in which a column of all rows and channels is delivered, and
+            those in which the sums of a window go in, or out.
+        fifos: words of weights that wait before a filter scratchpad, and sums that wait at a PE.
         places: columns that the ifmap scratchpads hold, at least those of a window.
+        drain: cycles from the last sum's addition to its leaving.
+
+    Returns:
+        (passes, 2): when the PE whose sums leave last would begin with its first window, were it not held up there,
+        and when its last sum is added; both from when the last sum of the pass before was added.
 
     """
-    (windows, S), columns, rows = needs.shape, len(last), len(used)
-    arrived_at, freed = np.zeros(images * columns, np.int64), np.zeros(images * columns, np.int64)
-    arrived = left = 0
-    ended, first = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    (windows, S), columns = needs.shape, len(last)
+    p, q, across, deep, R, _ = split
+    height = deep * R
+    rows = across * height
+    words, delivery, sums = networks
+    window = max(p * (q * S + 1), sums)
+    played = np.zeros((len(loads), 2), np.int64)
+    # What is left of the passes before, in cycles from the last sum of the latest; rings, the oldest first.
+    ended, opened, weights = np.zeros(rows, np.int64), np.zeros(rows, np.int64), 0
+    taken, handed = np.zeros((rows, fifos[0]), np.int64), np.zeros((fifos[1], rows), np.int64)
+    arrived_at, freed = np.zeros(places, np.int64), np.zeros(places, np.int64)
+    first, added = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    used = np.zeros((rows, S), np.int64)
     done = np.zeros(S, np.int64)  # when all rows are done with each tap of a window
-    window = max(filters * (channels * S + 1), sums)
-    for image in range(images):
-        before = image * columns
-        for w in range(windows):
-            while arrived < before + beyond[w]:
-                start = arrived_at[arrived - 1] if arrived else 0
-                if arrived >= places:
-                    start = max(start, freed[arrived - places])
-                arrived_at[arrived] = start + delivery
-                arrived += 1
-            done[:] = adds = 0
-            for row in range(rows):
-                now = ended[row]
-                for s in range(S):
-                    if needs[w, s] >= 0:
-                        now = max(now, arrived_at[before + needs[w, s]])
-                    now += channels * filters
-                    if image == 0 and w == 0:
-                        now = max(now, used[row, s])
-                    done[s] = max(done[s], now)
-                adds = now if row % height == 0 else max(now, adds + 1)
-                ended[row] = max(adds + filters, ended[row] + sums)
-            while left < before + columns and last[left - before] == w:
-                freed[left] = done[taps[left - before] - 1]
-                left += 1
-            if image == 0 and w == 0:
-                first[:] = ended
-    begin = end = 0
-    for top in range(height - 1, rows, height):
-        if ended[top] > end:
-            begin, end = first[top] - window, ended[top]
-    return begin, end
+    settled = False
+    for i in range(len(loads)):
+        if settled and loads[i] == loads[i - 1]:
+            played[i] = played[i - 1]
+            if not loads[i]:
+                taken -= played[i, 1]
+                weights -= played[i, 1]
+            continue
+        was, took, came = _times(ended, opened, handed, arrived_at, freed), taken.copy(), weights
+        if loads[i]:
+            used, weights = bring_weights(filters, channels, split, order, together, words, taken, opened, weights)
+        else:
+            used[:] = ended.min()
+        gone = drain if i else 0
+        arrived = left = turn = 0
+        for image in range(images):
+            before = image * columns
+            for w in range(windows):
+                while arrived < before + beyond[w]:
+                    start = max(arrived_at[(arrived - 1) % places], freed[arrived % places])
+                    arrived_at[arrived % places] = start + delivery
+                    arrived += 1
+                done[:] = ended.min()
+                begins = image == 0 and w == 0
+                for row in range(rows):
+                    now = ended[row]
+                    for s in range(S):
+                        if needs[w, s] >= 0:
+                            now = max(now, arrived_at[(before + needs[w, s]) % places])
+                        now += q * p
+                        if begins:
+                            now = max(now, used[row, s])
+                        done[s] = max(done[s], now)
+                    opened[row] = now
+                    added[row] = max(now, gone) if begins and row % height == 0 else now
+                for _ in range(p):
+                    for row in range(rows):
+                        now = added[row]
+                        if row % height:
+                            now = max(now, added[row - 1])
+                        if (row + 1) % height:
+                            now = max(now, handed[turn, row + 1] - 1)
+                        added[row] = handed[turn, row] = now + 1
+                    turn = (turn + 1) % fifos[1]
+                for row in range(rows):
+                    ended[row] = max(added[row], ended[row] + sums)
+                while left < before + columns and last[left - before] == w:
+                    freed[left % places] = done[taps[left - before] - 1]
+                    left += 1
+                if begins:
+                    first[:] = ended
+        end = ended[height - 1 :: height].max()
+        for top in range(rows - 1, -1, -height):
+            if ended[top] == end:
+                played[i, 0], played[i, 1] = first[top] - window, end
+        arrived_at, freed = np.roll(arrived_at, -arrived), np.roll(freed, -left)
+        handed = np.roll(handed, -turn * rows)
+        for times in (ended, opened, arrived_at, freed):
+            times -= end
+        taken -= end
+        handed -= end
+        weights -= end
+        settled = i > 0 and np.array_equal(was, _times(ended, opened, handed, arrived_at, freed))
+        settled = settled and (not loads[i] or (weights == came and np.array_equal(took, taken)))
+    return played
+
+
+@kernel
+def _times(ended: Counts, opened: Counts, handed: Counts, arrived_at: Counts, freed: Counts) -> Counts:
+    return np.concatenate((ended, opened, handed.ravel(), arrived_at, freed))
 
 
 @kernel

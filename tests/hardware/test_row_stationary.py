@@ -21,11 +21,11 @@ from simulator.dataflow.row_stationary import (
 from simulator.dataflow.windows import Axis
 from simulator.hardware.row_stationary import RowStationaryArray
 from tests.operators import convolutions
-from tests.reference.row_stationary import Networks, play
+from tests.reference.row_stationary import Networks, Pass, play
 
 EYERISS = {
     "rows": 12, "columns": 14, "filter_spad": 224, "ifmap_spad": 12, "psum_spad": 24, "zero_gating": True,
-    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "weights_ahead": "none",
+    "filter_words": 4, "ifmap_words": 1, "psum_words": 4, "fifo": 1,
     "weights_order": "interleaved", "starts_with": "any", "pipeline": 3,
 }  # fmt: skip
 
@@ -47,18 +47,17 @@ def mappings(draw: st.DrawFn, shape: Shape) -> Mapping:
 @settings(deadline=None, max_examples=80)
 @given(convolutions(("dense",)), st.data())
 def test_passes_are_those_played_cycle_by_cycle(operator, data):
-    """Every pass of a layer: cycles, however deep the FIFOs are, gated and multiplied pairs, and the sums together."""
+    """Every pass of a layer: cycles, gated and multiplied pairs, and the sums."""
     right = operator.dilation[1] * (operator.kernel_size[1] - 1) + 1
     machine = array(
         ifmap_spad=5 * right + data.draw(st.integers(0, 4)),
         ifmap_words=data.draw(st.integers(1, 5)),
         psum_words=data.draw(st.integers(1, 5)),
         filter_words=data.draw(st.integers(1, 5)),
-        filter_spad=data.draw(st.sampled_from((224, 80, 40))),
-        weights_ahead=data.draw(st.sampled_from(("none", "free"))),
+        fifo=data.draw(st.integers(1, 4)),
         weights_order=data.draw(st.sampled_from(("interleaved", "rows_down", "rows_up"))),
         starts_with=data.draw(st.sampled_from(("any", "all"))),
-        pipeline=0,
+        pipeline=data.draw(st.integers(0, 4)),
     )
     networks = Networks(
         machine.filter_words,
@@ -66,7 +65,8 @@ def test_passes_are_those_played_cycle_by_cycle(operator, data):
         machine.psum_words,
         machine.weights_order,
         machine.starts_with == "all",
-        data.draw(st.integers(1, 7), label="sums that wait at a PE"),
+        machine.fifo,
+        machine.pipeline,
     )
     first = match(operator, Geometry(machine, Mapping(m=1, n=1, e=1, p=1, q=1, r=1, t=1), False), False)
     mapping = data.draw(mappings(first.shape))
@@ -78,39 +78,39 @@ def test_passes_are_those_played_cycle_by_cycle(operator, data):
     (n0, n1), (k0, k1), (c0, c1), (y0, y1) = (
         span.T for span in (passes.images, passes.filters, passes.channels, passes.outputs)
     )
-    for i, g in enumerate(passes.group):
-        c, f = c1[i] - c0[i], k1[i] - k0[i]
-        q, p = -(-c // mapping.r), -(-f // mapping.t)
+    sizes = np.column_stack((n1 - n0, k1 - k0, c1 - c0, y1 - y0, passes.heights))
+    for alike in np.split(np.arange(len(passes)), np.flatnonzero((sizes[1:] != sizes[:-1]).any(axis=1)) + 1):
+        _, f, c, e, _ = sizes[alike[0]].tolist()
         played = play(
-            inputs[n0[i] : n1[i], g, c0[i] : c1[i]].tolist(),
-            weights[g, k0[i] : k1[i], c0[i] : c1[i]].tolist(),
-            int(y1[i] - y0[i]),
+            [
+                Pass(
+                    inputs[n0[i] : n1[i], passes.group[i], c0[i] : c1[i]].tolist(),
+                    weights[passes.group[i], k0[i] : k1[i], c0[i] : c1[i]].tolist(),
+                    operator.padding[0] - int(y0[i]) * operator.stride[0],
+                    bool(passes.loads_weights[i]),
+                )
+                for i in alike
+            ],
+            e,
             operator.stride,
-            (operator.padding[0] - int(y0[i]) * operator.stride[0], operator.padding[1]),
             operator.dilation,
-            int(q),
-            int(p),
+            operator.padding[1],
+            -(-c // mapping.r),
+            -(-f // mapping.t),
             networks,
             machine.ifmap_spad,
-            bool(passes.loads_weights[i]),
-            *places_before(found, machine, i),
         )
-        assert (played.begin, played.end) == (timing.waits[i], timing.cycles[i]), i
-        assert played.multiplied == found.multiplied[i]
-        assert played.multiplied + played.gated == timing.steps[i]
-        sums[n0[i] : n1[i], g, k0[i] : k1[i], y0[i] : y1[i]] += np.array(played.sums)
+        before = 0
+        for i, ours in zip(alike, played, strict=True):
+            windows, drain = timing.windows[i] + timing.sums[i], machine.pipeline if i == alike[-1] else 0
+            assert (ours.end - before, drain) == (timing.cycles[i] - drain, timing.drains[i]), i
+            assert timing.waits[i] == min(max(ours.begin - before, 0), ours.end - before - windows), i
+            assert ours.multiplied == found.multiplied[i]
+            assert ours.multiplied + ours.gated == timing.steps[i]
+            sums[n0[i] : n1[i], passes.group[i], k0[i] : k1[i], y0[i] : y1[i]] += np.array(ours.sums)
+            before = ours.end
     np.testing.assert_array_equal(found.output, operator.reference())
     np.testing.assert_array_equal(layer.as_output(sums), operator.reference())
-
-
-def places_before(found, machine, i: int) -> tuple[int, int]:
-    """Places of a filter scratchpad that the pass before leaves free, and the cycles of its windows."""
-    passes, timing, mapping = found.passes, found.timing, found.geometry.mapping
-    if i == 0 or machine.weights_ahead == "none":
-        return 0, 0
-    f, c = (int(np.diff(span[i - 1])[0]) for span in (passes.filters, passes.channels))
-    held = -(-f // mapping.t) * -(-c // mapping.r) * found.layer.horizontal.kernel
-    return machine.filter_spad - held, int(timing.windows[i - 1] + timing.sums[i - 1])
 
 
 def test_a_window_waits_for_no_column_that_its_taps_jump_over():
@@ -153,28 +153,26 @@ def test_the_papers_mappings_of_alexnet(layer, pes, macs):
     assert cycles * padded[0] == sparseloop * padded[1]
 
 
-def test_a_pass_of_conv1_by_hand():
-    """22 rows of PEs get 44 words each, in turn; 55 windows of 16 · (11 + 1); 10 PEs up and 3 stages.
+def test_passes_of_conv1_by_hand():
+    """22 rows of PEs get 44 words each, in turn; 55 windows of 16 · (11 + 1); 10 PEs up.
 
-    The last of 968 words comes to the bottom of the second set: four MACs later it adds. Row by row its first word is
-    there after 925. With 48 of 224 places free before, 12 words of each row come in the pass before.
+    The last of 968 words comes to the bottom of the second set: four MACs later it adds. Of the next pass each row has
+    a word in its FIFO; the second word of the row that adds last, finds a place two cycles after
+    its last MAC, and 934 follow it.
     """
     shape, parameters = ALEXNET["conv1"]
     mapping = Mapping(**dict(zip("mnepqrt", parameters, strict=True)))
-    for changed, first, later in (
-        ({}, 968 + 4 + 16 + 10, 968 + 4 + 16 + 10),
-        ({"starts_with": "all"}, 968 + 176 + 16 + 10, 968 + 176 + 16 + 10),
-        ({"weights_order": "rows_down"}, 925 + 176 + 16 + 10, 925 + 176 + 16 + 10),
-        ({"weights_ahead": "free"}, 968 + 4 + 16 + 10, 704 + 4 + 16 + 10),
-    ):
-        machine = array(**changed)
+    for starts, after_the_last in (("any", 4), ("all", 176)):
+        machine = array(starts_with=starts)
         timing = time_passes(shape, mapping, machine, passes_of(shape, mapping))
-        assert (timing.cycles - 54 * 16 * 12 - 3)[:2].tolist() == [first, later], changed
+        first, later = 968 + after_the_last + 10 + 16, 2 + 934 + after_the_last + 10
+        assert (timing.cycles - 54 * 16 * 12)[:4].tolist() == [first, later, later, later]
 
 
 LAWS = (
     ("starts_with", "all", "any"),
-    ("weights_ahead", "none", "free"),
+    ("fifo", 1, 2),
+    ("fifo", 2, 5),
     ("ifmap_spad", 12, 16),
     ("ifmap_words", 1, 2),
     ("psum_words", 1, 3),
@@ -190,7 +188,7 @@ LAWS = (
     st.sampled_from(("interleaved", "rows_down", "rows_up")),
     st.sampled_from(LAWS),
 )
-def test_more_places_and_wider_networks_never_make_a_pass_longer(kernel, stride, sizes, order, law):
+def test_more_places_and_wider_networks_never_let_a_pass_end_later(kernel, stride, sizes, order, law):
     axis = Axis(14, kernel, stride, kernel // 2, 1)
     shape = Shape(4, 1, 7, 20, axis, axis)
     mapping = clipped(Mapping(**dict(zip("mnepqrt", sizes, strict=True))), shape)
@@ -198,7 +196,8 @@ def test_more_places_and_wider_networks_never_make_a_pass_longer(kernel, stride,
     passes = passes_of(shape, mapping)
     key, *values = law
     less, more = (
-        time_passes(shape, mapping, array(**{"weights_order": order, key: value}), passes).cycles for value in values
+        np.cumsum(time_passes(shape, mapping, array(**{"weights_order": order, key: value}), passes).cycles)
+        for value in values
     )
     assert (less >= more).all()
 
