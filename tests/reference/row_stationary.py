@@ -181,7 +181,8 @@ def play(
                     bottom = position == 0
                     if bottom and row.window % of_pass == 0 and which and not gone(which - 1):
                         continue
-                    if (bottom or row.inbox) and (above is None or len(above.inbox) < networks.fifo * networks.psum_words):
+                    full = above is not None and len(above.inbox) == networks.fifo * networks.psum_words
+                    if (bottom or row.inbox) and not full:
                         below = [0] * outputs if bottom else row.inbox[0]
                         sums = [a + b for a, b in zip(row.sums[row.added], below, strict=True)]
                         if not bottom:
