@@ -99,5 +99,5 @@ def load_published(name: str) -> Published:
     """Read what was published of a chip, one of ``list_published``."""
     from ruamel.yaml import YAML
 
-    text = files("simulator.arch_configs").joinpath("published", f"{name}.yaml").read_text("utf-8")
+    text = files("simulator.arch_configs").joinpath(f"published/{name}.yaml").read_text("utf-8")
     return Published.model_validate(YAML(typ="safe", pure=True).load(text))

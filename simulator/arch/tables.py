@@ -127,7 +127,7 @@ def rows(node: int) -> Iterator[Row]:
 
 def read_sources() -> dict[str, Source]:
     """Return the sources of logic by name."""
-    text = files("simulator.arch_configs").joinpath("sources", "logic.csv").read_text("utf-8")
+    text = files("simulator.arch_configs").joinpath("sources/logic.csv").read_text("utf-8")
     return {row.pop("name"): Source(int(row.pop("node")), **row) for row in csv.DictReader(io.StringIO(text))}
 
 

@@ -7,7 +7,7 @@ speed bins of data sheets; currents are in milliamperes per device.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -65,7 +65,7 @@ class Organisation(Part):
     """Transfers per command clock: 2 for DDR; 8 where the data clock is four times as fast (LPDDR5)."""
 
     @model_validator(mode="after")
-    def _is_no_larger_than_any(self) -> Self:
+    def _is_no_larger_than_any(self) -> Organisation:
         banks = self.channels * self.ranks * self.bank_groups * self.banks_per_group
         if banks > MOST_BANKS:
             raise ValueError(f"expected at most {MOST_BANKS} banks in all channels, not {banks}")
@@ -314,7 +314,7 @@ class Dram(Part):
     controller: Controller
 
     @model_validator(mode="after")
-    def _fits_a_machine(self) -> Self:
+    def _fits_a_machine(self) -> Dram:
         o, c, t = self.organisation, self.controller, self.timing
         banks = o.ranks * o.bank_groups * o.banks_per_group
         lines = o.channels * (c.read_queue + c.write_buffer + banks * c.bank_queue + t.AL + t.CL + o.burst_cycles)

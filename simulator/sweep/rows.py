@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from simulator import __version__
@@ -71,7 +71,7 @@ def run_point(run: Run, trace: Trace | Exception, cache: PlanCache) -> dict[str,
         cache: plans of other points.
 
     """
-    begun, started = time.perf_counter(), datetime.now(UTC)
+    begun, started = time.perf_counter(), datetime.now(timezone.utc)
     row: dict[str, Any] = {"version": __version__}
     try:
         if isinstance(trace, Exception):

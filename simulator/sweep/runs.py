@@ -90,8 +90,11 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of the content of each file."""
     found = {}
     for name in files:
+        digest = hashlib.sha256()
         with open(name, "rb") as content:
-            found[name] = hashlib.file_digest(content, "sha256").hexdigest()
+            while block := content.read(2**20):
+                digest.update(block)
+        found[name] = digest.hexdigest()
     return found
 
 

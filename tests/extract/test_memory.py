@@ -1,4 +1,4 @@
-"""Tensors go to a file as they come: extraction needs no more than twice the memory of the model's own run."""
+"""Tensors go to a file as they come: extraction needs hardly more memory than the model's own run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def peak():
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-nn.Conv2d(3, 3, 3)(torch.zeros(1, 3, 8, 8))
+capture(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 8, 8))  # what PyTorch imports at first, SymPy too, is no tensor
 before = peak()
 layers = [nn.Conv2d(3, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU()]
 for _ in range(8):
@@ -58,8 +58,8 @@ def test_peak_memory(tmp_path):
 
     model, extraction = peak("run"), peak("extract")
     held = (tmp_path / "trace.safetensors").stat().st_size / 2**20
-    assert held > 60  # so much would not go unnoticed
-    assert extraction <= 2 * model, f"{extraction:.0f} MiB for a run that takes {model:.0f}"
+    assert held > 0.4 * model  # so much would not go unnoticed
+    assert extraction <= 1.25 * model, f"{extraction:.0f} MiB for a run that takes {model:.0f}"
 
 
 def test_a_spool_gives_back_what_it_was_given(tmp_path):

@@ -92,6 +92,7 @@ def test_as_from_pytorch(exported, name, dynamo, opset):
 @pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
 @pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
 def test_quantised_by_onnxruntime(exported, tmp_path, form, kind):
+    runtime = pytest.importorskip("onnxruntime")
     quantization = pytest.importorskip("onnxruntime.quantization")
     _, (images,), path = exported("convolutions", False)
     images, quantised = images.numpy(), tmp_path / "quantised.onnx"
@@ -112,6 +113,12 @@ def test_quantised_by_onnxruntime(exported, tmp_path, form, kind):
             activation_type=type_, weight_type=quantization.QuantType.QInt8,
         )  # fmt: skip
     logging.disable(logging.NOTSET)
+    try:
+        runtime.InferenceSession(str(quantised))
+    except runtime.capi.onnxruntime_pybind11_state.NotImplemented:
+        pytest.skip(
+            "this onnxruntime does not run what it quantises: 1.23, the last for Python 3.10, no signed weights"
+        )
     expected, found = (
         [each for each in capture_onnx(model, images).trace.operators if each.macs] for model in (path, quantised)
     )
