@@ -147,14 +147,14 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
 
     All widths e of a strip, p, q, r and n are tried, with the largest t and m that fit then. ``bytes``: fewest bytes
     that cross the DRAM channel, uncompressed, then fewest cycles; ``cycles``: the other way round; ``product``: the
-    least product of both. Cycles are those of as many passes as there are, each as long as a whole one after another.
+    least product of both. Cycles are those of as many passes as there are, all whole and one after the other.
     """
     array, vertical, horizontal = room.array, shape.vertical, shape.horizontal
     heights = np.arange(1, vertical.outputs + 1)
     sets = np.array([room.sets(vertical.kernel, int(e)) for e in heights])
     strips = [_strips(vertical, int(e)) for e in heights]
     before = rows_before(vertical)
-    found = _search(
+    candidates = _candidates(
         (shape.images, shape.groups, shape.channels, shape.filters),
         (vertical.kernel, horizontal.kernel, vertical.outputs, horizontal.outputs, horizontal.size),
         np.array([shape.rows_of(int(e)) for e in heights]),
@@ -162,16 +162,24 @@ def find_mapping(shape: Shape, room: Room, rule: Rule) -> Mapping | None:
         np.array([len(spans) for spans in strips]),
         np.array([int((before[spans[:, 3]] - before[spans[:, 2]]).sum()) for spans in strips]),
         (array.filter_spad, array.ifmap_spad // shape.reach, array.psum_spad, room.weights, room.fmaps),
-        (array.filter_words, array.ifmap_words, array.psum_words),
-        (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all", array.fifo),
+        (array.filter_words, array.ifmap_words, array.psum_words, array.fifo),
         min(horizontal.stride, shape.reach),
+        array.weights_order == "interleaved",
+    )
+    if not len(candidates):
+        return None
+    which = ("bytes", "cycles", "product").index(rule)
+    found = _first_best(
+        candidates[np.lexsort(_ranks_at_least(which, candidates).T[::-1])],
         _columns(horizontal),
+        (vertical.kernel, horizontal.kernel),
+        (WEIGHTS_ORDERS.index(array.weights_order), array.starts_with == "all"),
+        (array.filter_words, array.psum_words),
+        array.fifo,
         array.ifmap_spad,
         array.pipeline,
-        ("bytes", "cycles", "product").index(rule),
+        which,
     )
-    if not found[0]:
-        return None
     return Mapping(**dict(zip("mnepqrt", map(int, found), strict=True)))
 
 
@@ -185,7 +193,15 @@ def _ranks(rule: int, moved: int, cycles: int) -> tuple[float, float]:
 
 
 @kernel
-def _search(
+def _ranks_at_least(rule: int, candidates: Counts) -> NDArray[np.float64]:
+    ranks = np.zeros((len(candidates), 2))
+    for i in range(len(candidates)):
+        ranks[i, 0], ranks[i, 1] = _ranks(rule, candidates[i, 7], candidates[i, 8])
+    return ranks
+
+
+@kernel
+def _candidates(
     sizes: tuple[int, int, int, int],
     extents: tuple[int, int, int, int, int],
     heights: Counts,
@@ -193,21 +209,21 @@ def _search(
     strips: Counts,
     loaded: Counts,
     spads: tuple[int, int, int, int, int],
-    network: tuple[int, int, int],
-    weights: tuple[int, bool, int],
+    networks: tuple[int, int, int, int],
     step: int,
-    columns: Columns,
-    ifmap_spad: int,
-    pipeline: int,
-    rule: int,
+    turns: bool,
 ) -> Counts:
+    """Return the mappings that fit: (mappings, 13).
+
+    Of each m, n, e, p, q, r, t; words that cross the link; the cycles that the array needs at least; passes, in whole
+    ones; whether weights come for each; and of a pass cycles in which a column is delivered, and those in which the
+    sums of a window go in, or out.
+    """
     N, G, C, K = sizes
     R, S, E, F, W = extents
     filter_spad, columns_held, psum_spad, weight_room, fmap_room = spads
-    filter_words, ifmap_words, psum_words = network
-    order, together, fifo = weights
-    needs, beyond, last, taps = columns
-    best, best_first, best_second = np.zeros(7, np.int64), np.inf, np.inf
+    filter_words, ifmap_words, psum_words, fifo = networks
+    found, room = 0, np.zeros((1024, 13), np.int64)
     for e in range(1, E + 1):
         if e > 1 and strips[e - 1] == strips[e - 2] and sets[e - 1] == sets[e - 2]:
             continue  # as many strips of smaller height need less room
@@ -236,39 +252,69 @@ def _search(
                         sums = -(-p * t * e // psum_words)
                         window = max(p * (q * S + 1), sums)
                         held = -(-p * q * S // filter_words)
-                        load = R * r * t * max(0, held - fifo)
-                        passes = (
-                            images * strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
-                        )
-                        ready = 0 if same else passes * max(0, load + 1 - window)
-                        run = -(-passes * N // images) * F
-                        least = max(ready + run * window, run * fed)
-                        first, second = _ranks(rule, G * moved, G * least)
-                        if first > best_first or (first == best_first and second >= best_second):
-                            continue
+                        passes = strips[e - 1] * channels * ((K // m) * -(-m // (p * t)) + -(-(K % m) // (p * t)))
+                        whole = -(-N // n) * passes
+                        run = passes * N * F
+                        height, late = R * r, 0
+                        if turns and not same and held > fifo:
+                            # From a set's first word that finds no place to its next: words that follow, and PEs up.
+                            late = max(0, height * t * (held - fifo) + height * (2 - t) + 1 - window)
+                        brought = 0 if same else whole * height * t * held
+                        least = max(run * window + whole * late, run * fed, brought)
+                        if found == len(room):
+                            room = np.concatenate((room, np.zeros_like(room)))
                         delivery = -(-heights[e - 1] * min(q * r, C) // ifmap_words)
-                        end = play_passes(
-                            np.array((True, not same)),
-                            n,
-                            needs,
-                            beyond,
-                            last,
-                            taps,
-                            p * t,
-                            q * r,
-                            (p, q, t, r, R, S),
-                            order,
-                            together,
-                            (filter_words, delivery, sums),
-                            (fifo, fifo * psum_words),
-                            ifmap_spad // q,
-                            pipeline,
-                        )[1, 1]
-                        cycles = -(-passes * N // (images * n)) * end
-                        first, second = _ranks(rule, G * moved, G * max(cycles, least))
-                        if first < best_first or (first == best_first and second < best_second):
-                            best_first, best_second = first, second
-                            best[:] = np.array((m, n, e, p, q, r, t))
+                        room[found, :7] = (m, n, e, p, q, r, t)
+                        room[found, 7:] = (G * moved, G * least, G * whole, int(not same), delivery, sums)
+                        found += 1
+    return room[:found]
+
+
+@kernel
+def _first_best(
+    candidates: Counts,
+    columns: Columns,
+    kernel_size: tuple[int, int],
+    weights: tuple[int, bool],
+    words: tuple[int, int],
+    fifo: int,
+    ifmap_spad: int,
+    pipeline: int,
+    rule: int,
+) -> Counts:
+    """Play mappings, those first that are best were no cycle lost, until none that follows can be better: the best."""
+    R, S = kernel_size
+    needs, beyond, last, taps = columns
+    best, best_first, best_second = candidates[0, :7], np.inf, np.inf
+    for i in range(len(candidates)):
+        _, n, _, p, q, r, t, moved, least, passes, loads, delivery, sums = candidates[i]
+        first, second = _ranks(rule, moved, least)
+        if first > best_first or (first == best_first and second >= best_second):
+            break
+        come = np.full(min(passes, 3), loads > 0)
+        come[0] = True
+        ends = play_passes(
+            come,
+            n,
+            needs,
+            beyond,
+            last,
+            taps,
+            p * t,
+            q * r,
+            (p, q, t, r, R, S),
+            weights[0],
+            weights[1],
+            (words[0], delivery, sums),
+            (fifo, fifo * words[1]),
+            ifmap_spad // q,
+            pipeline,
+        )[:, 1]
+        cycles = ends.sum() + (passes - len(ends)) * ends[-1] + pipeline
+        first, second = _ranks(rule, moved, max(cycles, least))
+        if first < best_first or (first == best_first and second < best_second):
+            best_first, best_second = first, second
+            best = candidates[i, :7]
     return best
 
 

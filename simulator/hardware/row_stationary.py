@@ -227,15 +227,9 @@ def play_passes(
                         done[s] = max(done[s], now)
                     opened[row] = now
                     added[row] = max(now, gone) if begins and row % height == 0 else now
-                for _ in range(p):
-                    for row in range(rows):
-                        now = added[row]
-                        if row % height:
-                            now = max(now, added[row - 1])
-                        if (row + 1) % height:
-                            now = max(now, handed[turn, row + 1] - 1)
-                        added[row] = handed[turn, row] = now + 1
-                    turn = (turn + 1) % fifos[1]
+                for k in range(turn, turn + p):
+                    _add_up(added, handed[k % fifos[1]], height)
+                turn += p
                 for row in range(rows):
                     ended[row] = max(added[row], ended[row] + sums)
                 while left < before + columns and last[left - before] == w:
@@ -248,7 +242,7 @@ def play_passes(
             if ended[top] == end:
                 played[i, 0], played[i, 1] = first[top] - window, end
         arrived_at, freed = np.roll(arrived_at, -arrived), np.roll(freed, -left)
-        handed = np.roll(handed, -turn * rows)
+        handed = np.roll(handed, -(turn % fifos[1]) * rows)
         for times in (ended, opened, arrived_at, freed):
             times -= end
         taken -= end
@@ -257,6 +251,18 @@ def play_passes(
         settled = i > 0 and np.array_equal(was, _times(ended, opened, handed, arrived_at, freed))
         settled = settled and (not loads[i] or (weights == came and np.array_equal(took, taken)))
     return played
+
+
+@kernel
+def _add_up(added: Counts, handed: Counts, height: int) -> None:
+    """Let each row of PEs add its next sum: (rows,) each, when the last was added, and the last in its FIFO's place."""
+    for row in range(len(added)):
+        now = added[row]
+        if row % height:
+            now = max(now, added[row - 1])
+        if (row + 1) % height:
+            now = max(now, handed[row + 1] - 1)
+        added[row] = handed[row] = now + 1
 
 
 @kernel
