@@ -27,6 +27,7 @@ def batch(
     cluster: str | None,
     out: Path | None,
     plans: Path | None,
+    retry_failed: bool,
     memory: str,
     as_json: bool,
 ) -> None:
@@ -39,7 +40,7 @@ def batch(
 
     named = read_batch(jobs, memory)
     folder = out or Path("runs") / named.name
-    last, stop = carried_out(named, folder, workers, cluster, plans)
+    last, stop = carried_out(named, folder, workers, cluster, plans, retry_failed)
     document = {
         "batch": named.name,
         "lines": len(named.lines),

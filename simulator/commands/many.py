@@ -36,8 +36,9 @@ WHERE = (
     click.option(
         "--plans", type=click.Path(path_type=Path), help="Folder of plans kept for other sweeps; the user's cache."
     ),
+    click.option("--retry-failed", is_flag=True, help="Run again what failed, and is kept so in the folder."),
 )
-"""Options that say where runs are made."""
+"""Options that say where runs are made, and which."""
 
 
 def where_it_runs(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +49,12 @@ def where_it_runs(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def carried_out(
-    named: Named | Batch, folder: Path, workers: int | None, cluster: str | None, plans: Path | None
+    named: Named | Batch,
+    folder: Path,
+    workers: int | None,
+    cluster: str | None,
+    plans: Path | None,
+    retry_failed: bool,
 ) -> tuple[Progress, Stop]:
     """Run what a folder does not hold yet, with progress on a terminal; end in order on SIGINT and SIGTERM."""
     from platformdirs import user_cache_path
@@ -60,7 +66,7 @@ def carried_out(
     stop, bar = Stop(), Bar()
     kept = str(plans or user_cache_path("skipper") / "plans")
     with _ending(stop), bar:
-        return carry_out(named, folder, workers, cluster, kept, bar.show, stop), stop
+        return carry_out(named, folder, workers, cluster, kept, retry_failed, bar.show, stop), stop
 
 
 def end(last: Progress, stop: Stop) -> None:

@@ -22,6 +22,7 @@ def sweep(
     cluster: str | None,
     out: Path | None,
     plans: Path | None,
+    retry_failed: bool,
     schema: Path | None,
     as_json: bool,
 ) -> None:
@@ -44,7 +45,7 @@ def sweep(
         raise InputError("sweep: expected the FILE of a sweep")
     named = read_sweep(file)
     folder = out or Path("runs") / named.name
-    last, stop = carried_out(named, folder, workers, cluster, plans)
+    last, stop = carried_out(named, folder, workers, cluster, plans, retry_failed)
     if as_json:
         print_json(
             {

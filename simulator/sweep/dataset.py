@@ -192,6 +192,28 @@ class Dataset:
             pq.write_table(_table(ordered, self.columns), partial)
         return target
 
+    def forget_failed(self) -> None:
+        """Let go of the rows of points that failed, so that they are run again.
+
+        Raises:
+            InputError: a file cannot be written; it stays as it is.
+
+        """
+        try:
+            for file in self._files():
+                rows = _read(file).to_pylist()
+                others = [row for row in rows if row["status"] != FAILED]
+                if len(others) < len(rows):
+                    if others:
+                        self._write(others)
+                    file.unlink()  # ended in between, the new file is removed at the next opening
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot keep the sweep: {error.strerror or error}") from None
+        self._lines = [row for row in self._lines if row["status"] != FAILED]
+        self._rewrite()
+        self.finished -= self.failed
+        self.failed = set()
+
     def close(self) -> None:
         """Put everything into files, of small ones make one, and let the folder go.
 

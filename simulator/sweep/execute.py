@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def sweep(
     workers: int | None = None,
     cluster: str | None = None,
     plans: str | Path = "",
+    retry_failed: bool = False,
 ) -> pd.DataFrame:
     """Run every point of a sweep file that the folder does not hold yet; return all points, see `read_frame`.
 
@@ -71,12 +73,13 @@ def sweep(
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
         plans: folder of plans that workers, and other sweeps, share.
+        retry_failed: run points that failed again.
 
     Raises:
         InputError: as `read_sweep` and `carry_out`.
 
     """
-    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans))
+    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans), retry_failed)
     return read_frame(out)
 
 
@@ -87,6 +90,7 @@ def batch(
     cluster: str | None = None,
     plans: str | Path = "",
     memory: str = SIMPLE,
+    retry_failed: bool = False,
 ) -> pd.DataFrame:
     """Run every job of a file that the folder does not hold yet; return all, one row for each name, see `sweep`.
 
@@ -97,12 +101,13 @@ def batch(
         cluster: as of `sweep`.
         plans: as of `sweep`.
         memory: of jobs that name none.
+        retry_failed: as of `sweep`.
 
     Raises:
         InputError: as `read_batch` and `carry_out`.
 
     """
-    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans))
+    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans), retry_failed)
     return read_frame(out)
 
 
@@ -112,6 +117,7 @@ def carry_out(
     workers: int | None = None,
     cluster: str | None = None,
     plans: str = "",
+    retry_failed: bool = False,
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: Stop | None = None,
 ) -> Progress:
@@ -123,6 +129,7 @@ def carry_out(
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
         plans: folder of plans that workers share.
+        retry_failed: run points that failed again.
         progress: called at the beginning and after every point.
         stop: ends the sweep in order.
 
@@ -133,23 +140,32 @@ def carry_out(
         InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
 
     """
+    return run_all(*_generations(named), out, workers, cluster, plans, retry_failed, progress, stop)
+
+
+Generations = Callable[[Dataset], Iterable[Sequence[Point]]]
+
+
+def _generations(named: Named | Batch) -> tuple[Source, Generations]:
+    """Return where points come from, and what gives them; what cannot be run is refused before anything is made."""
     if isinstance(named, Batch):
-        return run_all(named, lambda _: (named.points,), out, workers, cluster, plans, progress, stop)
+        return named, lambda _: (named.points,)
     space = Space(named)
     if named.sweep.search:
         require_search(space)
-        return run_all(space, lambda dataset: batches(space, dataset), out, workers, cluster, plans, progress, stop)
-    points = space.admitted()  # refused before anything is made
-    return run_all(space, lambda _: (points,), out, workers, cluster, plans, progress, stop)
+        return space, partial(batches, space)
+    points = space.admitted()
+    return space, lambda _: (points,)
 
 
 def run_all(
     source: Source,
-    generations: Callable[[Dataset], Iterable[Sequence[Point]]],
+    generations: Generations,
     out: Path,
     workers: int | None,
     cluster: str | None,
     plans: str,
+    retry_failed: bool,
     progress: Callable[[Progress], None],
     stop: Stop | None,
 ) -> Progress:
@@ -162,6 +178,7 @@ def run_all(
         workers: processes.
         cluster: Dask in their place.
         plans: folder of plans that workers share.
+        retry_failed: run points that failed again.
         progress: called at the beginning and after every point.
         stop: ends it in order.
 
@@ -172,6 +189,8 @@ def run_all(
         dataset = Dataset(out, source.columns, source.kept, source.made_with)
         run = _Running(source, plans, executor, count, dataset, progress, stop or Stop())
         try:
+            if retry_failed:
+                dataset.forget_failed()
             for points in generations(dataset):
                 run.all(points)
                 if run.stop.asked:

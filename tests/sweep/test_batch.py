@@ -236,6 +236,15 @@ def test_whatever_a_work_raises_fails_its_jobs_alone(
     found = batch(tmp_path / "jobs.csv", tmp_path / "out").set_index("line")
     assert found.error[[2, 3]].tolist() == ["OSError: an odd disk"] * 2
     assert found.status[4] == "ok"
+    assert carry_out(read_batch(tmp_path / "jobs.csv"), tmp_path / "out", retry_failed=True).failed == 2
+    work._trace.cache_clear()  # as in a process of its own
+    there = {"trace": str(folder / "tiny.safetensors")}
+    monkeypatch.setattr(work, "open_work", lambda asked: opened(asked.model_copy(update=there)))
+    last = carry_out(read_batch(tmp_path / "jobs.csv"), tmp_path / "out", retry_failed=True)
+    assert (last.done, last.resumed, last.failed) == (3, 1, 0)
+    again = batch(tmp_path / "jobs.csv", tmp_path / "out").set_index("line")
+    assert again.status.tolist() == ["ok"] * 3
+    assert again.loc[4].equals(found.loc[4])
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)

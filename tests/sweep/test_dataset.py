@@ -199,6 +199,41 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("ended", [False, True])
+def test_points_that_failed_are_let_go_of_and_no_other(
+    ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of failed points alone, of some and of none, and the journal; ended in between, nothing has happened."""
+    kept = opened(tmp_path / "d")
+    failed = [*range(8), 9, 17]
+    for number in range(20):
+        kept.add([row(number, status="failed" if number in failed else "ok")])
+    kept.abandon()
+    if ended:
+        remove = Path.unlink
+
+        def dying(path: Path, missing_ok: bool = False) -> None:
+            if path.suffix == ".parquet":
+                raise KeyboardInterrupt
+            remove(path, missing_ok)
+
+        kept = opened(tmp_path / "d")
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(Path, "unlink", dying)
+            kept.forget_failed()
+        kept.abandon()
+    kept = opened(tmp_path / "d")
+    assert kept.failed == {f"{number:04}" for number in failed}
+    kept.forget_failed()
+    assert kept.finished == {f"{number:04}" for number in range(20) if number not in failed}
+    for number in failed:
+        kept.add([row(number)])
+    kept.close()
+    assert rows(tmp_path / "d") == [row(number) for number in range(20)]
+    assert temporary(tmp_path) == []
+
+
 def test_rows_of_some_points(tmp_path: Path) -> None:
     kept = opened(tmp_path)
     kept.add([row(0), row(1)])
