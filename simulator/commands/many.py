@@ -25,6 +25,8 @@ FAILED = 1
 """Exit status where all was run and something failed."""
 OF_SIGNAL = 128
 """Exit status where a signal ended it, but for the signal's number."""
+AT_ONCE = "skipper: ended at once; what is finished is kept, the same command goes on where it was"
+"""Said at a second signal."""
 
 
 WHERE = (
@@ -56,7 +58,10 @@ def carried_out(
     plans: Path | None,
     retry_failed: bool,
 ) -> tuple[Progress, Stop]:
-    """Run what a folder does not hold yet, with progress on a terminal; end in order on SIGINT and SIGTERM."""
+    """Run what a folder does not hold yet, with progress on a terminal; end in order on SIGINT and SIGTERM.
+
+    At a second signal it ends at once; what workers are at is lost.
+    """
     from platformdirs import user_cache_path
 
     from simulator.sweep import Stop, carry_out
@@ -86,15 +91,16 @@ def end(last: Progress, stop: Stop) -> None:
 @contextmanager
 def _ending(stop: Stop) -> Iterator[None]:
     def asked(number: int, _: object) -> None:
+        at_once = stop.asked or not stop.begun
         stop.asked, stop.signal = True, number
-        if not stop.begun:
+        if at_once:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("skipper: stopped before anything was run", err=True)
+        click.echo(AT_ONCE if stop.begun else "skipper: stopped before anything was run", err=True)
         raise SystemExit(OF_SIGNAL + stop.signal) from None
     finally:
         for number, handler in before.items():

@@ -243,6 +243,9 @@ class _Running:
                     self._submit(self._next())
                 if self.waiting:
                     self._collect()
+        except KeyboardInterrupt:
+            self.waiting.clear()  # nobody waits for what is running
+            raise
         finally:
             self._end()
 

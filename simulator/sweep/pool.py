@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 
@@ -31,6 +31,13 @@ class Pool(Executor):
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """Give out a call."""
         return self._made.submit(function, *arguments, **named)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """End all processes; where somebody interrupts, in the middle of what they do."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            for process in active_children():
+                process.kill()
+        self.shutdown()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
         """End all processes."""

@@ -158,6 +158,11 @@ def caught(process: int) -> int:
     return int(status.partition("SigCgt:")[2].split()[0], 16)
 
 
+def runs(process: int, what: bytes) -> bool:
+    """Tell whether a process was called with some word."""
+    return what in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     file = written(tmp_path, SMALL.replace("points: 6", "points: 600"))
@@ -177,6 +182,27 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, undisturbed: pd.DataF
     assert len(pd.read_parquet(out / "points")) == document["finished"]
     assert gone(children)
     assert temporary(tmp_path) == []
+
+
+def test_a_second_signal_ends_it_at_once(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    """While a worker takes longer than anybody waits."""
+    file = written(tmp_path)
+    options = ("--workers", "1", "--out", str(tmp_path / "out"), "--plans", str(tmp_path / "plans"))
+    process = started(file, *options)
+    while not (children := [child for child in workers_of(process.pid) if runs(child, b"spawn_main")]):
+        time.sleep(0.02)
+    os.kill(children[0], signal.SIGSTOP)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert gone(children)
+    assert said == "skipper: ended at once; what is finished is kept, the same command goes on where it was\n"
+    assert ran(file, *options).returncode == 0
+    assert_same(results(tmp_path / "out"), undisturbed)
 
 
 def test_no_room_on_the_disk(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
