@@ -71,7 +71,7 @@ def carried_out(
     stop, bar = Stop(), Bar()
     kept = str(plans or user_cache_path("skipper") / "plans")
     with _ending(stop), bar:
-        return carry_out(named, folder, workers, cluster, kept, retry_failed, bar.show, stop), stop
+        return carry_out(named, folder, workers, cluster, kept, bar.show, stop, retry_failed), stop
 
 
 def end(last: Progress, stop: Stop) -> None:

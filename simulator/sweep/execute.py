@@ -79,7 +79,7 @@ def sweep(
         InputError: as `read_sweep` and `carry_out`.
 
     """
-    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans), retry_failed)
+    carry_out(read_sweep(file), Path(out), workers, cluster, str(plans), retry_failed=retry_failed)
     return read_frame(out)
 
 
@@ -107,7 +107,7 @@ def batch(
         InputError: as `read_batch` and `carry_out`.
 
     """
-    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans), retry_failed)
+    carry_out(read_batch(file, memory), Path(out), workers, cluster, str(plans), retry_failed=retry_failed)
     return read_frame(out)
 
 
@@ -117,9 +117,9 @@ def carry_out(
     workers: int | None = None,
     cluster: str | None = None,
     plans: str = "",
-    retry_failed: bool = False,
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: Stop | None = None,
+    retry_failed: bool = False,
 ) -> Progress:
     """Run every point of a sweep, or every job of a batch, that the dataset does not hold yet.
 
@@ -129,9 +129,9 @@ def carry_out(
         workers: processes; as many as this machine has cores if not given.
         cluster: address of a Dask scheduler in the place of processes, ``slurm`` or ``kubernetes``.
         plans: folder of plans that workers share.
-        retry_failed: run points that failed again.
         progress: called at the beginning and after every point.
         stop: ends the sweep in order.
+        retry_failed: run points that failed again.
 
     Returns:
         Where the sweep stands.
@@ -140,7 +140,7 @@ def carry_out(
         InputError: nothing to run, another sweep in the folder, no such cluster, or a full disk.
 
     """
-    return run_all(*_generations(named), out, workers, cluster, plans, retry_failed, progress, stop)
+    return run_all(*_generations(named), out, workers, cluster, plans, progress, stop, retry_failed)
 
 
 Generations = Callable[[Dataset], Iterable[Sequence[Point]]]
@@ -165,9 +165,9 @@ def run_all(
     workers: int | None,
     cluster: str | None,
     plans: str,
-    retry_failed: bool,
     progress: Callable[[Progress], None],
     stop: Stop | None,
+    retry_failed: bool,
 ) -> Progress:
     """Run the points of a source that the dataset does not hold yet, see `carry_out`.
 
@@ -178,9 +178,9 @@ def run_all(
         workers: processes.
         cluster: Dask in their place.
         plans: folder of plans that workers share.
-        retry_failed: run points that failed again.
         progress: called at the beginning and after every point.
         stop: ends it in order.
+        retry_failed: run points that failed again.
 
     """
     if plans:
