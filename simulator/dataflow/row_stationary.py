@@ -264,8 +264,10 @@ def _candidates(
                         if found == len(room):
                             room = np.concatenate((room, np.zeros_like(room)))
                         delivery = -(-heights[e - 1] * min(q * r, C) // ifmap_words)
-                        room[found, :7] = (m, n, e, p, q, r, t)
-                        room[found, 7:] = (G * moved, G * least, G * whole, int(not same), delivery, sums)
+                        of_pass = (int(not same), delivery, sums)
+                        mapping = (m, n, e, p, q, r, t, G * moved, G * least, G * whole, *of_pass)
+                        for i in range(len(mapping)):
+                            room[found, i] = mapping[i]
                         found += 1
     return room[:found]
 

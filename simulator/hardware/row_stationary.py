@@ -65,6 +65,10 @@ WEIGHTS_ORDERS = ("interleaved", "rows_down", "rows_up")
 """The orders in which rows of PEs get their weights, as ``bring_weights`` numbers them."""
 
 
+LONG_AGO = -(2**62)
+"""An instant before any."""
+
+
 @kernel
 def bring_weights(
     filters: int,
@@ -107,7 +111,9 @@ def bring_weights(
     rounds = -(-p * q * S // words)
     fifo = taken.shape[1]
     entered = np.zeros((rows, fifo + rounds), np.int64)
-    entered[:, :fifo] = taken
+    for row in range(rows):
+        for i in range(fifo):
+            entered[row, i] = taken[row, i]
     now = since
     for i in range(rows * rounds):
         turn, which = (i // rows, i % rows) if order == 0 else (i % rounds, i // rounds)
@@ -118,14 +124,15 @@ def bring_weights(
         entered[row, fifo + turn] = max(now, opened[row] + 1, entered[row, fifo + turn - 1] + 1)
     used = np.full((rows, S), since)
     for row in range(rows):
-        come = entered[row, fifo : fifo - (-own[row] // words)]
-        taken[row] = entered[row, len(come) : fifo + len(come)]
+        come = -(-own[row] // words)
+        for i in range(fifo):
+            taken[row, i] = entered[row, come + i]
         own_filters = min(p, filters - row // height * p)
         own_channels = own[row] // (own_filters * S)
         for i in range(own[row]):
             s, rest = i // (own_filters * own_channels), i % (own_filters * own_channels)
             c, k = rest // own_filters, rest % own_filters
-            at = come[-1] if together else come[i // words]
+            at = entered[row, fifo + (come - 1 if together else i // words)]
             used[row, s] = max(used[row, s], at + p * q - c * p - k)
     return used, now
 
@@ -186,25 +193,26 @@ def play_passes(
     window = max(p * (q * S + 1), sums)
     played = np.zeros((len(loads), 2), np.int64)
     # What is left of the passes before, in cycles from the last sum of the latest; rings, the oldest first.
-    ended, opened, weights = np.zeros(rows, np.int64), np.zeros(rows, np.int64), 0
-    taken, handed = np.zeros((rows, fifos[0]), np.int64), np.zeros((fifos[1], rows), np.int64)
-    arrived_at, freed = np.zeros(places, np.int64), np.zeros(places, np.int64)
+    times = np.zeros((2 + fifos[1]) * rows + 2 * places, np.int64)
+    ended, opened, freed = times[:rows], times[rows : 2 * rows], times[len(times) - places :]
+    handed, arrived_at = times[2 * rows : (2 + fifos[1]) * rows], times[(2 + fifos[1]) * rows : len(times) - places]
+    taken, weights = np.zeros((rows, fifos[0]), np.int64), 0
     first, added = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     used = np.zeros((rows, S), np.int64)
     done = np.zeros(S, np.int64)  # when all rows are done with each tap of a window
     settled = False
     for i in range(len(loads)):
         if settled and loads[i] == loads[i - 1]:
-            played[i] = played[i - 1]
+            played[i, 0], played[i, 1] = played[i - 1, 0], played[i - 1, 1]
             if not loads[i]:
                 taken -= played[i, 1]
                 weights -= played[i, 1]
             continue
-        was, took, came = _times(ended, opened, handed, arrived_at, freed), taken.copy(), weights
+        was, took, came = times.copy(), taken.copy(), weights
         if loads[i]:
             used, weights = bring_weights(filters, channels, split, order, together, words, taken, opened, weights)
         else:
-            used[:] = ended.min()
+            used[:] = LONG_AGO
         gone = drain if i else 0
         arrived = left = turn = 0
         for image in range(images):
@@ -214,7 +222,7 @@ def play_passes(
                     start = max(arrived_at[(arrived - 1) % places], freed[arrived % places])
                     arrived_at[arrived % places] = start + delivery
                     arrived += 1
-                done[:] = ended.min()
+                done[:] = ended[0]
                 begins = image == 0 and w == 0
                 for row in range(rows):
                     now = ended[row]
@@ -227,29 +235,30 @@ def play_passes(
                         done[s] = max(done[s], now)
                     opened[row] = now
                     added[row] = max(now, gone) if begins and row % height == 0 else now
-                for k in range(turn, turn + p):
-                    _add_up(added, handed[k % fifos[1]], height)
-                turn += p
+                for _ in range(p):
+                    _add_up(added, handed[turn * rows : (turn + 1) * rows], height)
+                    turn = (turn + 1) % fifos[1]
                 for row in range(rows):
                     ended[row] = max(added[row], ended[row] + sums)
+                    if begins:
+                        first[row] = ended[row]
                 while left < before + columns and last[left - before] == w:
                     freed[left % places] = done[taps[left - before] - 1]
                     left += 1
-                if begins:
-                    first[:] = ended
-        end = ended[height - 1 :: height].max()
-        for top in range(rows - 1, -1, -height):
-            if ended[top] == end:
-                played[i, 0], played[i, 1] = first[top] - window, end
-        arrived_at, freed = np.roll(arrived_at, -arrived), np.roll(freed, -left)
-        handed = np.roll(handed, -(turn % fifos[1]) * rows)
-        for times in (ended, opened, arrived_at, freed):
-            times -= end
+        end = ended[height - 1]
+        played[i, 0] = first[height - 1] - window
+        for top in range(2 * height - 1, rows, height):
+            if ended[top] > end:
+                played[i, 0], end = first[top] - window, ended[top]
+        played[i, 1] = end
+        _turn(arrived_at, arrived)
+        _turn(freed, left)
+        _turn(handed, turn * rows)
+        times -= end
         taken -= end
-        handed -= end
         weights -= end
-        settled = i > 0 and np.array_equal(was, _times(ended, opened, handed, arrived_at, freed))
-        settled = settled and (not loads[i] or (weights == came and np.array_equal(took, taken)))
+        settled = i > 0 and _same(was, times)
+        settled = settled and (not loads[i] or (weights == came and _same(took.ravel(), taken.ravel())))
     return played
 
 
@@ -266,8 +275,18 @@ def _add_up(added: Counts, handed: Counts, height: int) -> None:
 
 
 @kernel
-def _times(ended: Counts, opened: Counts, handed: Counts, arrived_at: Counts, freed: Counts) -> Counts:
-    return np.concatenate((ended, opened, handed.ravel(), arrived_at, freed))
+def _turn(ring: Counts, by: int) -> None:
+    before = ring.copy()
+    for i in range(len(ring)):
+        ring[i] = before[(i + by) % len(ring)]
+
+
+@kernel
+def _same(one: Counts, other: Counts) -> bool:
+    different = 0
+    for i in range(len(one)):
+        different += one[i] != other[i]
+    return different == 0
 
 
 @kernel
