@@ -82,9 +82,10 @@ class OperatorResult:
 
     @cached_property
     def stalls(self) -> dict[str, int]:
-        """What an average instance of the critical unit does, in whole cycles that sum to ``cycles``."""
-        instances, states = self.timeline.units[self.critical]
-        return dict(zip(STALLS, apportion(int(states[:-1].sum()) // instances, states[:-1]), strict=True))
+        """What an average instance of the critical unit does, of those used, in whole cycles that sum to ``cycles``."""
+        _, states = self.timeline.units[self.critical]
+        used = states[:-1]
+        return dict(zip(STALLS, apportion(self.cycles if used.any() else 0, used), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
