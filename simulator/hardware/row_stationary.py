@@ -65,10 +65,6 @@ WEIGHTS_ORDERS = ("interleaved", "rows_down", "rows_up")
 """The orders in which rows of PEs get their weights, as ``bring_weights`` numbers them."""
 
 
-LONG_AGO = -(2**62)
-"""An instant before any."""
-
-
 @kernel
 def bring_weights(
     filters: int,
@@ -211,8 +207,6 @@ def play_passes(
         was, took, came = times.copy(), taken.copy(), weights
         if loads[i]:
             used, weights = bring_weights(filters, channels, split, order, together, words, taken, opened, weights)
-        else:
-            used[:] = LONG_AGO
         gone = drain if i else 0
         arrived = left = turn = 0
         for image in range(images):
@@ -230,7 +224,7 @@ def play_passes(
                         if needs[w, s] >= 0:
                             now = max(now, arrived_at[(before + needs[w, s]) % places])
                         now += q * p
-                        if begins:
+                        if begins and loads[i]:
                             now = max(now, used[row, s])
                         done[s] = max(done[s], now)
                     opened[row] = now
@@ -257,8 +251,8 @@ def play_passes(
         times -= end
         taken -= end
         weights -= end
-        settled = i > 0 and _same(was, times)
-        settled = settled and (not loads[i] or (weights == came and _same(took.ravel(), taken.ravel())))
+        settled = i > 0 and np.array_equal(was, times)
+        settled = settled and (not loads[i] or (weights == came and np.array_equal(took, taken)))
     return played
 
 
@@ -276,17 +270,10 @@ def _add_up(added: Counts, handed: Counts, height: int) -> None:
 
 @kernel
 def _turn(ring: Counts, by: int) -> None:
+    """Let a ring begin with another place: ``np.roll`` where it stands, for its users hold views."""
     before = ring.copy()
     for i in range(len(ring)):
         ring[i] = before[(i + by) % len(ring)]
-
-
-@kernel
-def _same(one: Counts, other: Counts) -> bool:
-    different = 0
-    for i in range(len(one)):
-        different += one[i] != other[i]
-    return different == 0
 
 
 @kernel

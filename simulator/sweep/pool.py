@@ -18,6 +18,8 @@ class Pool(Executor):
 
     def __init__(self, count: int):
         self.count = count
+        self._others = active_children()
+        """Processes that are none of its own."""
         self._made = self._make()
 
     def _make(self) -> ProcessPoolExecutor:
@@ -36,7 +38,8 @@ class Pool(Executor):
         """End all processes; where somebody interrupts, in the middle of what they do."""
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             for process in active_children():
-                process.kill()
+                if process not in self._others:
+                    process.kill()
         self.shutdown()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
